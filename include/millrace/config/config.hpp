@@ -1,0 +1,140 @@
+#pragma once
+// The configuration as validated plain data: enums instead of strings, every default filled in, names checked against
+// each other. Built from TOML (or from the quick form on the command line) on the main thread; immutable afterwards.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "millrace/balance/algorithm.hpp"
+#include "millrace/base/time.hpp"
+#include "millrace/net/endpoint.hpp"
+
+namespace millrace::config {
+
+enum class LogLevel : std::uint8_t { error, warn, info, debug };
+enum class LogFormat : std::uint8_t { text, json };
+enum class Forwarding : std::uint8_t { automatic, copy, splice };  // "auto" is a keyword
+enum class Protocol : std::uint8_t { tcp };                        // udp comes with its own issue
+enum class HealthType : std::uint8_t { none, tcp };
+enum class ProbeClose : std::uint8_t { fin, rst };
+enum class HashKey : std::uint8_t { source_ip, source_ip_port };
+
+/// Where something stands in the file; 1-based, 0 when it came from the command line or a default.
+struct Position {
+  std::uint32_t line = 0;
+  std::uint32_t column = 0;
+};
+
+struct Runtime {
+  std::uint32_t workers = 0;  // 0: "auto", one per CPU that the process may use; 1 … 1024
+  bool pin_workers = true;
+  std::uint32_t max_connections = 0;  // 0: "auto", from the limit of open files
+  LogLevel log_level = LogLevel::info;
+  LogFormat log_format = LogFormat::text;
+  Nanos shutdown_timeout = std::chrono::seconds(30);
+};
+
+struct Listener {
+  std::string name;
+  Protocol protocol = Protocol::tcp;
+  std::vector<net::AddressText> bind;  // Kind::endpoint or Kind::any
+  std::string pool;
+  std::uint32_t max_connections = 0;  // 0: only the global limit
+  std::uint32_t backlog = 4096;
+  Nanos idle_timeout = std::chrono::hours(1);           // 0: never
+  Nanos half_close_timeout = std::chrono::seconds(60);  // 0: never
+  Nanos max_connection_duration = Nanos(0);             // 0: no limit
+  bool keepalive = true;
+  Forwarding forwarding = Forwarding::automatic;
+};
+
+struct Backend {
+  std::string name;          // defaults to the address as written
+  net::Endpoint address;     // IP or unix
+  std::uint32_t weight = 1;  // 0 … 1000; 0: takes no new connection
+  bool backup = false;
+  std::uint32_t max_connections = 0;  // 0: the pool's max_connections_per_backend
+};
+
+struct Hash {
+  HashKey key = HashKey::source_ip;
+  std::uint32_t prefix_v4 = 32;
+  std::uint32_t prefix_v6 = 64;
+  double load_factor = 0.0;  // 0: off; otherwise 1.0 … 10.0
+};
+
+struct Health {
+  HealthType type = HealthType::tcp;
+  Nanos interval = std::chrono::seconds(2);
+  Nanos timeout = std::chrono::seconds(1);
+  std::uint32_t rise = 2;
+  std::uint32_t fall = 3;
+  double jitter = 0.1;     // 0 … 1, part of the interval
+  std::uint16_t port = 0;  // 0: the backend's own
+  std::string send;        // bytes sent after the connect; empty: none
+  std::string expect;      // what the answer must start with; empty: the connect is enough
+  ProbeClose close = ProbeClose::fin;
+};
+
+struct Passive {
+  std::uint32_t failures = 3;  // 0: off
+  Nanos ejection = std::chrono::seconds(30);
+  double max_ejected = 0.5;  // 0 … 1
+};
+
+struct Pool {
+  std::string name;
+  balance::Algorithm balance = balance::Algorithm::least_conn;
+  Nanos connect_timeout = std::chrono::seconds(5);
+  std::uint32_t retries = 2;
+  std::vector<net::Endpoint> source;  // local addresses to connect from (port 0), used in turn; may be empty
+  bool fail_open = true;
+  std::uint32_t max_connections_per_backend = 0;
+  std::vector<Backend> backends;
+  Hash hash;
+  Health health;
+  Passive passive;
+};
+
+struct Config {
+  Runtime runtime;
+  std::vector<Listener> listeners;  // in the order of the file
+  std::vector<Pool> pools;
+};
+
+/// One problem of a configuration.
+struct Diagnostic {
+  Position position;
+  std::string message;  // without "error:"
+};
+
+/// Either a configuration or at least one diagnostic.
+struct Loaded {
+  std::optional<Config> config;
+  std::vector<Diagnostic> diagnostics;  // in the order of the file
+};
+
+/// Parses and validates; finds every problem in one go. Never throws, whatever the text is.
+[[nodiscard]] Loaded parse(std::string_view toml_text);
+/// Reads the file, then parse(). A file that cannot be read is one diagnostic without a position.
+[[nodiscard]] Loaded load_file(const std::string& path);
+
+/// The quick form: `run --listen ADDR --backend ADDR[,key=value…] … [--balance NAME]`.
+struct QuickForm {
+  std::vector<std::string> listen;
+  std::vector<std::string> backends;  // "10.0.0.1:80", "10.0.0.1:80,weight=3,name=big,backup=true,max_connections=5"
+  std::string balance;                // empty: the default
+};
+[[nodiscard]] Loaded from_quick_form(const QuickForm& quick);
+
+/// The whole configuration as TOML, every default filled in; parse() of it gives an equal configuration.
+[[nodiscard]] std::string to_toml(const Config& config);
+
+/// "FILE:LINE:COL: error: MESSAGE" a line; without a position "FILE: error: MESSAGE".
+[[nodiscard]] std::string render(const std::vector<Diagnostic>& diagnostics, std::string_view file);
+
+}  // namespace millrace::config

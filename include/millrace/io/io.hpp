@@ -1,0 +1,124 @@
+#pragma once
+// Io: the seam between what millrace decides and what the kernel does.
+//
+// Two implementations: UringIo (io_uring; the only production one) and SimIo (tests/sim: virtual time, seeded faults).
+// One Io belongs to one thread: every member is called on that thread only, except wake(). It is the only polymorphic
+// type on the data path; one predictable indirect call per submission is noise beside the kernel's work.
+//
+// The contract, which SimIo asserts and tests/contract checks against a real ring:
+//  - An asynchronous verb never blocks, never fails at submission and never completes inline. Its completions are
+//    handed back by a later turn(). Every one ends with exactly one completion that has more == false; only multishot
+//    verbs have completions before it.
+//  - At most one operation of a kind is in flight per descriptor and tag. A tag is not reused before its final
+//  completion.
+//  - Cancelling is a request. The target still completes: with -ECANCELED, or with what it did meanwhile (a cancelled
+//    accept may still bring a descriptor, a cancelled receive may still bring bytes).
+//  - A descriptor is closed only when nothing is in flight on it.
+//  - Arguments (endpoints, slices) are copied before the verb returns; the bytes that slices point at must stay until
+//    the final completion.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "millrace/base/time.hpp"
+#include "millrace/io/buffer_group.hpp"
+#include "millrace/io/op.hpp"
+#include "millrace/net/endpoint.hpp"
+
+namespace millrace::io {
+
+enum class AcceptMode : std::uint8_t { single, multishot };
+enum class CloseMode : std::uint8_t {
+  normal,  // close(2): FIN, or RST when unread bytes are waiting
+  reset,   // SO_LINGER{1,0}, then close(2): RST, unsent bytes are dropped
+};
+enum class PollFor : std::uint8_t { readable, writable, hangup };
+
+/// What a poll saw, as bits of its result.
+inline constexpr std::int32_t kPollIn = 0x001;     // readable, or end of stream
+inline constexpr std::int32_t kPollOut = 0x004;    // writable
+inline constexpr std::int32_t kPollError = 0x008;  // an error is pending
+inline constexpr std::int32_t kPollHangup = 0x010;
+
+/// Options of a stream socket towards a backend. Accepted sockets inherit theirs from the listening socket.
+struct StreamOptions {
+  bool keepalive = true;  // 60 s idle, then every 10 s, 6 times; and TCP_USER_TIMEOUT of 120 s
+};
+
+/// A descriptor, or why there is none.
+struct FdResult {
+  Fd fd = Fd::none;
+  int error = 0;  // errno; 0 exactly when fd is set
+};
+
+/// A kernel pipe, both ends non-blocking.
+struct Pipe {
+  Fd read_end = Fd::none;
+  Fd write_end = Fd::none;
+};
+
+class Io {
+ public:
+  Io() = default;
+  virtual ~Io() = default;
+  Io(const Io&) = delete;
+  Io& operator=(const Io&) = delete;
+
+  // ---- asynchronous verbs: completed by a later turn() ----
+
+  /// Accepts from a listening socket; result: the new descriptor, non-blocking and close-on-exec, or -errno.
+  /// multishot goes on until a completion with more == false (any error ends it).
+  virtual void accept(OpTag tag, Fd listener, AcceptMode mode) = 0;
+  /// Connects a socket from open_stream(); result: 0 or -errno.
+  virtual void connect(OpTag tag, Fd fd, const net::Endpoint& remote) = 0;
+  /// Multishot receive into buffers of buffers(). Completions: result > 0 with a buffer (now the caller's); 0 = end of
+  /// stream (final); -ENOBUFS (final: no buffer was free, nothing is lost, arm again later); other -errno (final).
+  /// With `expect_data` the first attempt is made at once; without it the kernel waits for readiness first.
+  virtual void recv(OpTag tag, Fd fd, bool expect_data) = 0;
+  /// Sends all slices (at most kMaxSlices), waiting for room as needed; result: bytes sent, or -errno if none. Fewer
+  /// than asked is possible (an error or a cancel after some were sent).
+  virtual void send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) = 0;
+  /// Moves up to `length` bytes between a socket and a pipe without waiting; exactly one of the two is a pipe's end.
+  /// Result: bytes moved; 0 = end of stream (socket to pipe only); -EAGAIN = nothing to read or no room; other -errno.
+  virtual void splice(OpTag tag, Fd from, Fd to, std::size_t length) = 0;
+  /// Completes once when the condition holds (hang-up and error always count); result: kPoll… bits, or -errno.
+  virtual void poll(OpTag tag, Fd fd, PollFor what) = 0;
+  /// Asks for the end of an operation in flight. Has no completion of its own; harmless when the target is gone.
+  virtual void cancel(OpTag target) = 0;
+  /// Closes; nothing may be in flight on `fd`. Has no completion. Takes effect before turn() waits.
+  virtual void close(Fd fd, CloseMode mode) = 0;
+
+  // ---- immediate verbs: cheap, never block ----
+
+  /// A non-blocking stream socket of `remote`'s family, TCP_NODELAY set, bound to `source` (with
+  /// IP_BIND_ADDRESS_NO_PORT when its port is 0) unless that is Family::none.
+  virtual FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source,
+                               const StreamOptions& options) = 0;
+  /// 0, or errno (EMFILE, ENFILE, …).
+  virtual int open_pipe(Pipe& pipe) = 0;
+  /// Sends FIN after what was sent before. 0 or errno (ENOTCONN is ordinary after a reset).
+  virtual int shutdown_write(Fd fd) = 0;
+  /// SO_RCVLOWAT: a poll for reading completes only when this many bytes wait, or at the end of the stream.
+  virtual void set_receive_low_water(Fd fd, std::uint32_t bytes) = 0;
+  /// Bytes (and FIN) that the peer has not acknowledged yet; 0 when unknown.
+  virtual std::uint32_t bytes_unsent(Fd fd) = 0;
+  /// Family::none when the peer is gone already.
+  virtual net::Endpoint peer(Fd fd) = 0;
+  virtual net::Endpoint local(Fd fd) = 0;
+  virtual BufferGroup& buffers() = 0;
+
+  // ---- the loop ----
+
+  /// Submits what is queued, waits until something completes, `deadline` passes or wake() is called, and returns a
+  /// bounded batch, valid until the next call. May be empty. A deadline at or before now() means: do not wait.
+  virtual std::span<const Completion> turn(Instant deadline) = 0;
+  /// The time of the last turn().
+  [[nodiscard]] virtual Instant now() const = 0;
+  /// Ends a wait in turn(), now or the next one. The only member that other threads may call.
+  virtual void wake() = 0;
+
+  static constexpr std::size_t kMaxSlices = 8;
+};
+
+}  // namespace millrace::io

@@ -1,0 +1,28 @@
+#pragma once
+// Listening sockets, opened once at start by main and handed to workers. Plain system calls, not part of Io.
+
+#include <cstdint>
+
+#include "millrace/base/result.hpp"
+#include "millrace/io/op.hpp"
+#include "millrace/net/endpoint.hpp"
+
+namespace millrace::io {
+
+struct ListenOptions {
+  int backlog = 4096;
+  bool reuse_port = true;  // one socket per worker on the same address
+  bool keepalive = true;   // inherited by accepted sockets, like TCP_NODELAY and TCP_USER_TIMEOUT
+  bool v6_only = true;     // always set explicitly, never left to the sysctl (behaviour rule 25)
+};
+
+/// A bound, listening, non-blocking stream socket. The caller owns it. A stale unix socket file that nobody listens on
+/// is replaced; one that is in use is an error. The error names the address and the remedy (EADDRINUSE, EACCES, …).
+[[nodiscard]] Result<Fd> open_listener(const net::Endpoint& address, const ListenOptions& options);
+
+/// The address a socket is bound to, with the port that the kernel chose.
+[[nodiscard]] net::Endpoint bound_address(Fd fd);
+
+void close_now(Fd fd);
+
+}  // namespace millrace::io

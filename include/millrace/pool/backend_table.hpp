@@ -1,0 +1,75 @@
+#pragma once
+// What all threads know about every backend, one row each, through atomics: health (written by the prober only), active
+// connections (written by all workers) and consecutive connect failures (written by workers, read by the prober).
+//
+// Rows are named by BackendId, which stays the same for the life of the process. The arrays are separate, so that a
+// pick over a thousand backends reads few cache lines. Allocated once; no locks. Counts are exact over all workers; a
+// reader may see them a moment late.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace millrace::pool {
+
+enum class BackendId : std::uint32_t {};
+[[nodiscard]] constexpr std::size_t row(BackendId id) {
+  return static_cast<std::size_t>(id);
+}
+
+enum class HealthState : std::uint8_t {
+  up,
+  down,     // active probes failed
+  ejected,  // real traffic failed (passive health); time-limited
+};
+
+class BackendTable {
+ public:
+  explicit BackendTable(std::size_t rows)
+      : rows_(rows),
+        health_(std::make_unique<std::atomic<std::uint8_t>[]>(rows)),
+        active_(std::make_unique<std::atomic<std::uint32_t>[]>(rows)),
+        failures_(std::make_unique<std::atomic<std::uint32_t>[]>(rows)) {}
+
+  [[nodiscard]] std::size_t rows() const { return rows_; }
+
+  [[nodiscard]] HealthState health(BackendId id) const {
+    return static_cast<HealthState>(health_[row(id)].load(std::memory_order_relaxed));
+  }
+  /// The prober's thread only.
+  void set_health(BackendId id, HealthState state) {
+    health_[row(id)].store(static_cast<std::uint8_t>(state), std::memory_order_relaxed);
+  }
+
+  /// Connections that chose this backend and have not ended yet, connecting ones included.
+  [[nodiscard]] std::uint32_t active(BackendId id) const { return active_[row(id)].load(std::memory_order_relaxed); }
+  /// Counts one more, unless that would be above `limit` (0: no limit).
+  [[nodiscard]] bool acquire(BackendId id, std::uint32_t limit) {
+    auto& count = active_[row(id)];
+    const std::uint32_t before = count.fetch_add(1, std::memory_order_relaxed);
+    if (limit == 0 || before < limit) return true;
+    count.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  void release(BackendId id) { active_[row(id)].fetch_sub(1, std::memory_order_relaxed); }
+
+  /// A connect failed by the backend's fault; returns how many did in a row.
+  std::uint32_t count_failure(BackendId id) { return failures_[row(id)].fetch_add(1, std::memory_order_relaxed) + 1; }
+  /// A connect succeeded. Writes only when there is something to clear: this is on the path of every connection.
+  void clear_failures(BackendId id) {
+    auto& count = failures_[row(id)];
+    if (count.load(std::memory_order_relaxed) != 0) count.store(0, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint32_t failures(BackendId id) const {
+    return failures_[row(id)].load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::size_t rows_;
+  std::unique_ptr<std::atomic<std::uint8_t>[]> health_;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> active_;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> failures_;
+};
+
+}  // namespace millrace::pool
