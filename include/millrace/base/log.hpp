@@ -5,6 +5,7 @@
 // blocks a worker; when the queue is full the oldest lines are dropped and their number is logged. Not for the path of
 // every connection: one line per event that a person should see.
 
+#include <chrono>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -38,10 +39,12 @@ struct Field {
   }
 };
 
-/// Call once before the first event; events before it go to stderr as text at level info, synchronously.
+/// Starts the writer; from main, and not twice without stop(). Events before it go to stderr as text at level info,
+/// synchronously. Throws std::system_error when no thread can be had.
 void start(Level level, Format format);
-/// Writes out what is queued and stops the writer; events after it are written synchronously.
-void stop();
+/// Writes out what is queued and stops the writer; from main. Events after it are written synchronously. A stderr that
+/// takes nothing more is given up after `patience`, so that nobody can keep the process from ending.
+void stop(std::chrono::milliseconds patience = std::chrono::seconds(1));
 
 [[nodiscard]] bool enabled(Level level);
 void event(Level level, std::string_view name, std::initializer_list<Field> fields = {});
@@ -60,8 +63,12 @@ inline void debug(std::string_view name, std::initializer_list<Field> fields = {
 }
 
 /// One event rendered without a newline; what event() writes. Public for tests.
-/// Text: `2026-01-02T03:04:05.678Z info ready workers=2 address="*:80"` (values quoted only when they need it).
-/// JSON: `{"time":"…","level":"info","event":"ready","workers":2,"address":"*:80"}`.
+/// Text: `2026-01-02T03:04:05.678Z info ready workers=2 address="*:80"` (values quoted only when they need it: that is,
+/// unless they are made of letters, digits and `_-./:@+,%` alone).
+/// JSON: `{"time":"…","level":"info","event":"ready","workers":2,"address":"*:80"}`; a number that is not finite is
+/// null.
+/// In both, quoted strings are escaped as JSON wants it, all control characters too (no line and no terminal escape can
+/// be forged), and bytes that are not UTF-8 become U+FFFD.
 [[nodiscard]] std::string render(Format format, Level level, std::int64_t unix_ms, std::string_view name,
                                  std::initializer_list<Field> fields);
 

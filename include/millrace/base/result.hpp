@@ -23,21 +23,26 @@ class [[nodiscard]] Result {
   [[nodiscard]] bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
 
+  // Asserting on the pointer, not on ok(), lets the compiler see that it is never null.
   [[nodiscard]] T& value() & {
-    MILLRACE_ASSERT(ok(), "value of a failed result");
-    return *std::get_if<0>(&state_);
+    T* value = std::get_if<0>(&state_);
+    MILLRACE_ASSERT(value != nullptr, "value of a failed result");
+    return *value;
   }
   [[nodiscard]] const T& value() const& {
-    MILLRACE_ASSERT(ok(), "value of a failed result");
-    return *std::get_if<0>(&state_);
+    const T* value = std::get_if<0>(&state_);
+    MILLRACE_ASSERT(value != nullptr, "value of a failed result");
+    return *value;
   }
   [[nodiscard]] T&& value() && {
-    MILLRACE_ASSERT(ok(), "value of a failed result");
-    return std::move(*std::get_if<0>(&state_));
+    T* value = std::get_if<0>(&state_);
+    MILLRACE_ASSERT(value != nullptr, "value of a failed result");
+    return std::move(*value);
   }
   [[nodiscard]] const std::string& error() const {
-    MILLRACE_ASSERT(!ok(), "error of a good result");
-    return std::get_if<1>(&state_)->message;
+    const Error* error = std::get_if<1>(&state_);
+    MILLRACE_ASSERT(error != nullptr, "error of a good result");
+    return error->message;
   }
 
  private:

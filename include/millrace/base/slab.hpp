@@ -10,11 +10,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include "millrace/base/assert.hpp"
 
 namespace millrace {
+
+/// The identity of a slot while one object lives in it.
+struct SlotId {
+  std::uint32_t index = 0;
+  std::uint32_t generation = 0;
+};
 
 template <class T>
 class Slab {
@@ -36,7 +43,7 @@ class Slab {
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
 
-  /// Constructs a T in a free slot; null when every slot is in use.
+  /// Constructs a T in a free slot; null when every slot is in use. A constructor that takes a SlotId first is told it.
   template <class... Args>
   [[nodiscard]] T* take(Args&&... args) {
     Slot* slot = nullptr;
@@ -52,7 +59,12 @@ class Slab {
     slot->generation = (slot->generation + 1) & kGenerationMask;
     slot->in_use = true;
     ++in_use_;
-    return ::new (static_cast<void*>(slot->storage)) T(std::forward<Args>(args)...);
+    const SlotId id{static_cast<std::uint32_t>(slot - slots_), slot->generation};
+    if constexpr (std::is_constructible_v<T, SlotId, Args...>) {
+      return ::new (static_cast<void*>(slot->storage)) T(id, std::forward<Args>(args)...);
+    } else {
+      return ::new (static_cast<void*>(slot->storage)) T(std::forward<Args>(args)...);
+    }
   }
 
   void give_back(T* value) {
