@@ -1,1 +1,111 @@
-// placeholder
+#include "millrace/io/sockets.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string_view>
+#include <utility>
+
+#include "listen_failure.hpp"
+#include "socket_options.hpp"
+
+namespace millrace::io {
+namespace {
+
+/// Closes on the way out of a failed set-up.
+class ScopedFd {
+ public:
+  explicit ScopedFd(int fd) : fd_(fd) {}
+  ~ScopedFd() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  ScopedFd(const ScopedFd&) = delete;
+  ScopedFd& operator=(const ScopedFd&) = delete;
+  [[nodiscard]] int get() const { return fd_; }
+  [[nodiscard]] Fd release() { return static_cast<Fd>(std::exchange(fd_, -1)); }
+
+ private:
+  int fd_;
+};
+
+struct Failure {
+  std::string_view step;
+  int error = 0;  // 0: none
+};
+
+Failure set_tcp_options(int fd, const net::Endpoint& address, const ListenOptions& options) {
+  if (const int error = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return {"SO_REUSEADDR", error};
+  if (options.reuse_port) {
+    if (const int error = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return {"SO_REUSEPORT", error};
+  }
+  if (address.family() == net::Family::ipv6) {
+    if (const int error = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0)) {
+      return {"IPV6_V6ONLY", error};
+    }
+  }
+  if (const int error = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return {"TCP_NODELAY", error};
+  if (options.keepalive) {
+    if (const int error = set_keepalive(fd)) return {"keepalive", error};
+  }
+  return {};
+}
+
+/// Whether a program accepts connections behind this socket file. One whose backlog is full counts as well.
+bool somebody_listens(const net::Endpoint& address) {
+  const ScopedFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (probe.get() < 0) return true;  // cannot tell: keep the file
+  if (::connect(probe.get(), address.sockaddr_ptr(), address.sockaddr_length()) == 0) return true;
+  return errno != ECONNREFUSED && errno != ENOENT;
+}
+
+/// Removes a socket file that an earlier run left behind. 0, or errno when the path cannot be used.
+int remove_stale_file(const net::Endpoint& address) {
+  const char* path = reinterpret_cast<const sockaddr_un*>(address.sockaddr_ptr())->sun_path;
+  if (path[0] == '\0') return 0;  // abstract names leave nothing behind
+  struct stat status {};
+  if (::lstat(path, &status) != 0) return 0;  // bind() will say what is wrong, if anything
+  if (!S_ISSOCK(status.st_mode)) return ENOTSOCK;
+  if (somebody_listens(address)) return EADDRINUSE;
+  return ::unlink(path) == 0 || errno == ENOENT ? 0 : errno;
+}
+
+Failure prepare(int fd, const net::Endpoint& address, const ListenOptions& options) {
+  if (!address.is_unix()) return set_tcp_options(fd, address, options);
+  const int error = remove_stale_file(address);
+  return {error == 0 ? "" : "bind", error};
+}
+
+}  // namespace
+
+Result<Fd> open_listener(const net::Endpoint& address, const ListenOptions& options) {
+  const auto failed = [&address](std::string_view step, int error) {
+    return Error{explain_listen_failure(address, step, error)};
+  };
+  if (address.family() == net::Family::none) return failed("socket", EDESTADDRREQ);
+  ScopedFd fd(::socket(address.sockaddr_ptr()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (fd.get() < 0) return failed("socket", errno);
+  if (const Failure failure = prepare(fd.get(), address, options); failure.error != 0) {
+    return failed(failure.step, failure.error);
+  }
+  if (::bind(fd.get(), address.sockaddr_ptr(), address.sockaddr_length()) != 0) return failed("bind", errno);
+  if (::listen(fd.get(), options.backlog) != 0) return failed("listen", errno);
+  return fd.release();
+}
+
+net::Endpoint bound_address(Fd fd) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  if (::getsockname(raw(fd), reinterpret_cast<sockaddr*>(&storage), &length) != 0) return {};
+  return net::Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), length);
+}
+
+void close_now(Fd fd) {
+  ::close(raw(fd));
+}
+
+}  // namespace millrace::io

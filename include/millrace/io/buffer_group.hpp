@@ -35,6 +35,8 @@ class BufferGroup {
   [[nodiscard]] std::uint32_t bytes_per_buffer() const { return bytes_per_buffer_; }
   [[nodiscard]] std::uint32_t count() const { return static_cast<std::uint32_t>(entries_.size()); }
   [[nodiscard]] std::uint32_t free_count() const { return free_count_; }
+  /// Buffers in queues: received and not yet sent.
+  [[nodiscard]] std::uint32_t queued_count() const { return queued_count_; }
 
  private:
   friend class BufferQueue;
@@ -49,6 +51,7 @@ class BufferGroup {
   std::size_t arena_bytes_ = 0;
   std::uint32_t bytes_per_buffer_;
   std::uint32_t free_count_;
+  std::uint32_t queued_count_ = 0;
   BufferId free_head_ = kNoBuffer;
   std::vector<Entry> entries_;
 };

@@ -72,8 +72,9 @@ class Io {
   virtual void accept(OpTag tag, Fd listener, AcceptMode mode) = 0;
   /// Connects a socket from open_stream(); result: 0 or -errno.
   virtual void connect(OpTag tag, Fd fd, const net::Endpoint& remote) = 0;
-  /// Multishot receive into buffers of buffers(). Completions: result > 0 with a buffer (now the caller's); 0 = end of
-  /// stream (final); -ENOBUFS (final: no buffer was free, nothing is lost, arm again later); other -errno (final).
+  /// Multishot receive into buffers of buffers(). Completions: result > 0 with a buffer (now the caller's; may be final
+  /// as well: the kernel stopped early, arm again); 0 = end of stream (final); -ENOBUFS (final: no buffer was at hand,
+  /// nothing is lost, arm again once buffers().free_count() > 0); other -errno (final).
   /// With `expect_data` the first attempt is made at once; without it the kernel waits for readiness first.
   virtual void recv(OpTag tag, Fd fd, bool expect_data) = 0;
   /// Sends all slices (at most kMaxSlices), waiting for room as needed; result: bytes sent, or -errno if none. Fewer
@@ -83,6 +84,8 @@ class Io {
   /// Result: bytes moved; 0 = end of stream (socket to pipe only); -EAGAIN = nothing to read or no room; other -errno.
   virtual void splice(OpTag tag, Fd from, Fd to, std::size_t length) = 0;
   /// Completes once when the condition holds (hang-up and error always count); result: kPoll… bits, or -errno.
+  /// PollFor::hangup (its tag's kind is `watch`, no other poll has that) completes at a reset, or when both directions
+  /// have ended; neither data nor a FIN alone completes it. It may end by -ECANCELED without a cancel: arm it again.
   virtual void poll(OpTag tag, Fd fd, PollFor what) = 0;
   /// Asks for the end of an operation in flight. Has no completion of its own; harmless when the target is gone.
   virtual void cancel(OpTag target) = 0;

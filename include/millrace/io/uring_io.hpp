@@ -1,6 +1,9 @@
 #pragma once
 // UringIo: Io on one io_uring. Created and used on one thread (SINGLE_ISSUER, DEFER_TASKRUN), except wake().
 // Owns the ring, its buffer group and the wake-up descriptor; does not own the descriptors it is handed.
+//
+// The program must ignore SIGPIPE: splice(2) into a socket whose peer is gone raises it, and has no flag against that.
+// (Sends carry MSG_NOSIGNAL.)
 
 #include <memory>
 #include <string>

@@ -1,0 +1,17 @@
+#pragma once
+// Constants of kernels newer than the liburing that we build with (2.3, from Linux 6.1). The kernel's ABI is stable, so
+// they are written down here once; whether the running kernel knows them is asked at run time (probe.cpp).
+
+#include <liburing.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#ifndef IORING_FEAT_RECVSEND_BUNDLE
+#define IORING_FEAT_RECVSEND_BUNDLE (1U << 14)  // 6.10
+#endif
+#ifndef IORING_FEAT_MIN_TIMEOUT
+#define IORING_FEAT_MIN_TIMEOUT (1U << 15)  // 6.12
+#endif
+#ifndef IP_BIND_ADDRESS_NO_PORT
+#define IP_BIND_ADDRESS_NO_PORT 24  // 4.2; absent from some libc headers
+#endif

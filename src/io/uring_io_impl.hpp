@@ -1,0 +1,77 @@
+#pragma once
+// UringIo, the production implementation of Io. The interface and its contract are in io.hpp; why each flag and opcode
+// is used is in docs/io_uring.md. uring_io.cpp holds set-up and the loop, uring_verbs.cpp the asynchronous verbs,
+// uring_sockets.cpp the immediate ones.
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "millrace/io/uring_io.hpp"
+#include "receive_ring.hpp"
+#include "ring.hpp"
+#include "scratch.hpp"
+#include "splice_queue.hpp"
+
+namespace millrace::io {
+
+class UringIo final : public Io {
+ public:
+  UringIo(const UringOptions& options, const UringFeatures& features);
+  ~UringIo() override;
+
+  /// Opens the ring; afterwards nothing fails for want of memory in this object. 0 or errno, and in `step` what failed.
+  [[nodiscard]] int open(const char*& step);
+
+  void accept(OpTag tag, Fd listener, AcceptMode mode) override;
+  void connect(OpTag tag, Fd fd, const net::Endpoint& remote) override;
+  void recv(OpTag tag, Fd fd, bool expect_data) override;
+  void send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) override;
+  void splice(OpTag tag, Fd from, Fd to, std::size_t length) override;
+  void poll(OpTag tag, Fd fd, PollFor what) override;
+  void cancel(OpTag target) override;
+  void close(Fd fd, CloseMode mode) override;
+
+  FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source, const StreamOptions& options) override;
+  int open_pipe(Pipe& pipe) override;
+  int shutdown_write(Fd fd) override;
+  void set_receive_low_water(Fd fd, std::uint32_t bytes) override;
+  std::uint32_t bytes_unsent(Fd fd) override;
+  net::Endpoint peer(Fd fd) override;
+  net::Endpoint local(Fd fd) override;
+  BufferGroup& buffers() override { return buffers_; }
+
+  std::span<const Completion> turn(Instant deadline) override;
+  [[nodiscard]] Instant now() const override { return now_; }
+  void wake() override;
+
+ private:
+  [[nodiscard]] io_uring_sqe* entry(OpTag tag, io_uring_op opcode, Fd fd);
+  void submit();
+  void arm_wake();
+  void run_splices();
+  void enter(Instant deadline);
+  void reap();
+  void reap_one(const io_uring_cqe& cqe);
+  void reap_wake(const io_uring_cqe& cqe);
+  void reap_recv(const io_uring_cqe& cqe);
+  void reap_watch(const io_uring_cqe& cqe);
+  void end_watch(OpTag watch, std::int32_t seen);
+  [[nodiscard]] BufferId claim_buffer(const io_uring_cqe& cqe);
+
+  const UringOptions options_;
+  const UringFeatures features_;
+  Scratch scratch_;
+  SpliceQueue splices_;
+  BufferGroup buffers_;
+  // Declared before the ring: its memory must outlive the ring that uses it.
+  ReceiveRing receive_ring_;
+  Ring ring_;
+  std::vector<Completion> batch_;
+  Instant now_;
+  std::uint32_t turns_outside_ = 0;  // since the ring was last entered
+  int wake_fd_ = -1;
+  std::atomic<bool> wake_pending_{false};  // set exactly while wake_fd_ has been written and turn() has not seen it
+};
+
+}  // namespace millrace::io
