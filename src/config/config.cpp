@@ -1,1 +1,40 @@
-// placeholder
+#include "millrace/config/config.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <tuple>
+
+namespace millrace::config {
+namespace {
+
+bool same_bind(const net::AddressText& a, const net::AddressText& b) {
+  return a.kind == b.kind && a.endpoint == b.endpoint && a.host.host == b.host.host && a.host.port == b.host.port;
+}
+
+auto all_but_bind(const Listener& l) {
+  return std::tie(l.name, l.protocol, l.pool, l.max_connections, l.backlog, l.idle_timeout, l.half_close_timeout,
+                  l.max_connection_duration, l.keepalive, l.forwarding);
+}
+
+}  // namespace
+
+bool operator==(const Listener& a, const Listener& b) {
+  return all_but_bind(a) == all_but_bind(b) &&
+         std::equal(a.bind.begin(), a.bind.end(), b.bind.begin(), b.bind.end(), same_bind);
+}
+
+std::string render(const std::vector<Diagnostic>& diagnostics, std::string_view file) {
+  std::string out;
+  for (const auto& [position, message] : diagnostics) {
+    if (position.line == 0) {
+      fmt::format_to(std::back_inserter(out), "{}: error: {}\n", file, message);
+    } else {
+      fmt::format_to(std::back_inserter(out), "{}:{}:{}: error: {}\n", file, position.line, position.column, message);
+    }
+  }
+  return out;
+}
+
+}  // namespace millrace::config

@@ -27,6 +27,8 @@ enum class HashKey : std::uint8_t { source_ip, source_ip_port };
 struct Position {
   std::uint32_t line = 0;
   std::uint32_t column = 0;
+
+  friend bool operator==(const Position&, const Position&) = default;
 };
 
 struct Runtime {
@@ -36,6 +38,8 @@ struct Runtime {
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::text;
   Nanos shutdown_timeout = std::chrono::seconds(30);
+
+  friend bool operator==(const Runtime&, const Runtime&) = default;
 };
 
 struct Listener {
@@ -50,6 +54,8 @@ struct Listener {
   Nanos max_connection_duration = Nanos(0);             // 0: no limit
   bool keepalive = true;
   Forwarding forwarding = Forwarding::automatic;
+
+  friend bool operator==(const Listener&, const Listener&);
 };
 
 struct Backend {
@@ -58,6 +64,8 @@ struct Backend {
   std::uint32_t weight = 1;  // 0 … 1000; 0: takes no new connection
   bool backup = false;
   std::uint32_t max_connections = 0;  // 0: the pool's max_connections_per_backend
+
+  friend bool operator==(const Backend&, const Backend&) = default;
 };
 
 struct Hash {
@@ -65,6 +73,8 @@ struct Hash {
   std::uint32_t prefix_v4 = 32;
   std::uint32_t prefix_v6 = 64;
   double load_factor = 0.0;  // 0: off; otherwise 1.0 … 10.0
+
+  friend bool operator==(const Hash&, const Hash&) = default;
 };
 
 struct Health {
@@ -78,12 +88,16 @@ struct Health {
   std::string send;        // bytes sent after the connect; empty: none
   std::string expect;      // what the answer must start with; empty: the connect is enough
   ProbeClose close = ProbeClose::fin;
+
+  friend bool operator==(const Health&, const Health&) = default;
 };
 
 struct Passive {
   std::uint32_t failures = 3;  // 0: off
   Nanos ejection = std::chrono::seconds(30);
   double max_ejected = 0.5;  // 0 … 1
+
+  friend bool operator==(const Passive&, const Passive&) = default;
 };
 
 struct Pool {
@@ -98,18 +112,24 @@ struct Pool {
   Hash hash;
   Health health;
   Passive passive;
+
+  friend bool operator==(const Pool&, const Pool&) = default;
 };
 
 struct Config {
   Runtime runtime;
   std::vector<Listener> listeners;  // in the order of the file
   std::vector<Pool> pools;
+
+  friend bool operator==(const Config&, const Config&) = default;
 };
 
 /// One problem of a configuration.
 struct Diagnostic {
   Position position;
   std::string message;  // without "error:"
+
+  friend bool operator==(const Diagnostic&, const Diagnostic&) = default;
 };
 
 /// Either a configuration or at least one diagnostic.

@@ -1,6 +1,7 @@
 #pragma once
 // What all threads know about every backend, one row each, through atomics: health (written by the prober only), active
-// connections (written by all workers) and consecutive connect failures (written by workers, read by the prober).
+// connections (written by all workers) and consecutive connect failures (counted by workers, read and cleared by the
+// prober, cleared by workers when a connect succeeds).
 //
 // Rows are named by BackendId, which stays the same for the life of the process. The arrays are separate, so that a
 // pick over a thousand backends reads few cache lines. Allocated once; no locks. Counts are exact over all workers; a

@@ -1,0 +1,70 @@
+#pragma once
+// Snapshot: the run-time tables built from a Config. Immutable and shared by all workers by const reference; a worker
+// never changes it and a connection holds no pointer into it beyond one call (it copies what it needs at pick time).
+//
+// Backends are named by BackendId, a row of the BackendTable, which lasts for the life of the process.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "millrace/balance/algorithm.hpp"
+#include "millrace/balance/maglev.hpp"
+#include "millrace/base/time.hpp"
+#include "millrace/config/config.hpp"
+#include "millrace/net/endpoint.hpp"
+#include "millrace/pool/backend_table.hpp"
+
+namespace millrace::pool {
+
+using config::Forwarding;
+using config::HashKey;
+
+struct Backend {
+  BackendId id{};
+  std::string name;
+  net::Endpoint address;
+  std::uint32_t weight = 1;
+  bool backup = false;
+  std::uint32_t max_connections = 0;  // 0: no limit
+};
+
+struct Pool {
+  std::string name;
+  balance::Algorithm algorithm = balance::Algorithm::least_conn;
+  Nanos connect_timeout{};
+  std::uint32_t retries = 0;
+  std::vector<net::Endpoint> sources;
+  bool fail_open = true;
+  std::uint32_t passive_failures = 0;  // 0: off
+  config::Hash hash;
+  std::vector<Backend> backends;  // primaries first, then backups, each in the order of the file
+  std::uint32_t primaries = 0;    // how many of them are primaries
+  // source_hash only: tables over the primaries and over the backups; indices count from the tier's first backend.
+  std::optional<balance::Maglev> primary_table{};
+  std::optional<balance::Maglev> backup_table{};
+};
+
+struct Listener {
+  std::string name;
+  std::uint32_t pool = 0;  // index into Snapshot::pools
+  std::uint32_t max_connections = 0;
+  Nanos idle_timeout{};
+  Nanos half_close_timeout{};
+  Nanos max_connection_duration{};
+  bool keepalive = true;
+  Forwarding forwarding = Forwarding::automatic;
+};
+
+struct Snapshot {
+  std::vector<Pool> pools;
+  std::vector<Listener> listeners;
+};
+
+/// Number of rows that the backends of `config` need.
+[[nodiscard]] std::size_t backend_rows(const config::Config& config);
+/// Ids are given in the order of the file, pool by pool.
+[[nodiscard]] Snapshot build_snapshot(const config::Config& config);
+
+}  // namespace millrace::pool

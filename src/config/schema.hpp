@@ -1,0 +1,103 @@
+#pragma once
+// The schema: every key of the contract, once. What is listed here is what is read, what counts as known when a key is
+// misspelt, and what to_toml() writes.
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "drafts.hpp"
+#include "millrace/config/config.hpp"
+#include "node.hpp"
+#include "problems.hpp"
+
+namespace millrace::config {
+
+/// One key of the table that fills a T.
+template <class T>
+struct Key {
+  std::string_view name;
+  /// Checks the value and puts it into T; after a complaint T may hold anything of the right type. Null: the contract
+  /// has this key, millrace does not yet.
+  void (*read)(const Place&, Problems&, T&) = nullptr;
+  /// Appends the value as TOML. Null for what has no value of its own.
+  void (*write)(std::string& out, const T&) = nullptr;
+  /// Appends a whole table with its header. Null for a plain value.
+  void (*write_table)(std::string& out, const std::string& header, const T&) = nullptr;
+};
+
+/// The keys of one sort of table, in the order in which they are read and written.
+template <class T>
+[[nodiscard]] std::span<const Key<T>> keys();
+
+template <>
+std::span<const Key<Drafts>> keys();  // the whole file
+template <>
+std::span<const Key<Defaults>> keys();
+template <>
+std::span<const Key<Runtime>> keys();
+template <>
+std::span<const Key<Listener>> keys();
+template <>
+std::span<const Key<Pool>> keys();
+template <>
+std::span<const Key<Backend>> keys();
+template <>
+std::span<const Key<Hash>> keys();
+template <>
+std::span<const Key<Health>> keys();
+template <>
+std::span<const Key<Passive>> keys();
+
+template <class T>
+std::vector<std::string_view> key_names() {
+  std::vector<std::string_view> names;
+  for (const Key<T>& key : keys<T>()) names.push_back(key.name);
+  return names;
+}
+
+/// Fills `target` from a table; what the table does not mention stays as it is. Keys are read in the order of the
+/// schema, whatever the order of the file: `[defaults]` comes before what inherits from it.
+template <class T>
+void read_table(const Place& place, Problems& problems, T& target) {
+  if (!expect(place, Node::Kind::table, problems)) return;
+  for (const Key<T>& key : keys<T>()) {
+    const Entry* entry = place.node().find(key.name);
+    if (entry == nullptr) continue;
+    if (key.read == nullptr) {
+      problems.add_not_built(place, *entry);
+    } else {
+      key.read(place.child(*entry), problems, target);
+    }
+  }
+  const std::vector<std::string_view> known = key_names<T>();
+  for (const Entry& entry : place.node().entries) {
+    if (std::find(known.begin(), known.end(), entry.key) == known.end()) problems.add_unknown_key(place, entry, known);
+  }
+}
+
+/// Appends `key = value` lines for every key with a value.
+template <class T>
+void write_values(std::string& out, const T& value) {
+  for (const Key<T>& key : keys<T>()) {
+    if (key.write == nullptr) continue;
+    out += key.name;
+    out += " = ";
+    key.write(out, value);
+    out += '\n';
+  }
+}
+
+/// Appends a table with its header, and the tables below it.
+template <class T>
+void write_table(std::string& out, const std::string& header, const T& value) {
+  out += "\n[" + header + "]\n";
+  write_values(out, value);
+  for (const Key<T>& key : keys<T>()) {
+    if (key.write_table != nullptr) key.write_table(out, header + "." + std::string(key.name), value);
+  }
+}
+
+}  // namespace millrace::config

@@ -1,0 +1,132 @@
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "millrace/base/rng.hpp"
+#include "millrace/config/config.hpp"
+#include "random_config.hpp"
+#include "snippets.hpp"
+
+namespace millrace::config::test {
+namespace {
+
+void check_round_trip(const Config& config) {
+  const std::string text = to_toml(config);
+  CAPTURE(text);
+  const Loaded again = parse(text);
+  INFO(render(again.diagnostics, "again"));
+  REQUIRE(again.config.has_value());
+  CHECK(*again.config == config);
+  CHECK(to_toml(*again.config) == text);
+}
+
+TEST_CASE("what is written reads back as the same configuration") {
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+    CAPTURE(seed);
+    Rng rng(seed);
+    check_round_trip(random_config(rng));
+  }
+}
+
+TEST_CASE("the examples read back as the same configuration") {
+  for (const char* name : {"millrace.toml", "minimal.toml", "weighted-backup.toml", "consistent-hash.toml"}) {
+    CAPTURE(name);
+    const Loaded loaded = load_file(std::string(MILLRACE_CONF_DIR "/") + name);
+    REQUIRE(loaded.config.has_value());
+    check_round_trip(*loaded.config);
+  }
+}
+
+TEST_CASE("inherited values read back as the same configuration") {
+  const Loaded loaded =
+      parse("[defaults.pool]\nsource = [\"10.0.0.9\", \"fd00::9\"]\nhealth.rise = 9\n" + with_pool(""));
+  REQUIRE(loaded.config.has_value());
+  check_round_trip(*loaded.config);
+}
+
+TEST_CASE("configurations that differ are not equal") {
+  const Loaded loaded = parse(with_pool(""));
+  REQUIRE(loaded.config.has_value());
+  const Config& base = *loaded.config;
+  const auto differs = [&](auto change) {
+    Config changed = base;
+    change(changed);
+    return !(changed == base);
+  };
+  CHECK(differs([](Config& c) { c.runtime.workers = 9; }));
+  CHECK(differs([](Config& c) { c.listeners[0].name = "x"; }));
+  CHECK(differs([](Config& c) { c.listeners[0].bind[0].host.port = 81; }));
+  CHECK(differs([](Config& c) { c.listeners[0].bind.push_back(c.listeners[0].bind[0]); }));
+  CHECK(differs([](Config& c) { c.listeners[0].pool = "x"; }));
+  CHECK(differs([](Config& c) { c.listeners[0].max_connections = 1; }));
+  CHECK(differs([](Config& c) { c.listeners[0].backlog = 1; }));
+  CHECK(differs([](Config& c) { c.listeners[0].idle_timeout = Nanos(0); }));
+  CHECK(differs([](Config& c) { c.listeners[0].half_close_timeout = Nanos(0); }));
+  CHECK(differs([](Config& c) { c.listeners[0].max_connection_duration = Nanos(1); }));
+  CHECK(differs([](Config& c) { c.listeners[0].keepalive = false; }));
+  CHECK(differs([](Config& c) { c.listeners[0].forwarding = Forwarding::copy; }));
+  CHECK(differs([](Config& c) { c.pools[0].backends[0].address.set_port(81); }));
+  CHECK(differs([](Config& c) { c.pools[0].health.send = "x"; }));
+}
+
+TEST_CASE("the whole text, exactly") {
+  const Loaded loaded = parse(with_pool(""));
+  REQUIRE(loaded.config.has_value());
+  CHECK(to_toml(*loaded.config) == R"([runtime]
+workers = "auto"
+pin_workers = true
+max_connections = "auto"
+log_level = "info"
+log_format = "text"
+shutdown_timeout = "30s"
+
+[listeners.web]
+protocol = "tcp"
+bind = ["*:80"]
+pool = "web"
+max_connections = 0
+backlog = 4096
+idle_timeout = "1h"
+half_close_timeout = "1m"
+max_connection_duration = "0s"
+keepalive = true
+forwarding = "auto"
+
+[pools.web]
+balance = "least_conn"
+connect_timeout = "5s"
+retries = 2
+source = []
+fail_open = true
+max_connections_per_backend = 0
+backends = [
+  { name = "10.0.0.1:80", address = "10.0.0.1:80", weight = 1, backup = false, max_connections = 0 },
+]
+
+[pools.web.hash]
+key = "source_ip"
+prefix_v4 = 32
+prefix_v6 = 64
+load_factor = 0.0
+
+[pools.web.health]
+type = "tcp"
+interval = "2s"
+timeout = "1s"
+rise = 2
+fall = 3
+jitter = 0.1
+port = 0
+send = ""
+expect = ""
+close = "fin"
+
+[pools.web.passive]
+failures = 3
+ejection = "30s"
+max_ejected = 0.5
+)");
+}
+
+}  // namespace
+}  // namespace millrace::config::test
