@@ -1,0 +1,74 @@
+#pragma once
+// HealthFsm: the health of one backend as a pure machine, fed with probe results and ejections; reports only flips.
+//
+//   up      -> down     `fall` failures in a row, or the very first result is a failure
+//   up      -> ejected  eject()
+//   down    -> up       `rise` successes in a row
+//   ejected -> up       the ejection is due and the next probe succeeds; or restore(), where there are no probes
+//   ejected -> down     the ejection is due and the next probe fails; or `fall` failures in a row before that
+//
+// Results count in a row: a success sets the count of failures back to 0, and the other way round. A backend starts up,
+// so that a restart of the balancer is no outage; but nobody has seen it work yet, so the first result decides alone: a
+// failure brings it down at once, a success confirms it (HAProxy's default, `init-state up`).
+//
+// A backend that goes from ejected to down is in the hands of the probes alone from then on: they have seen for
+// themselves what real traffic told, so they are believed when they see it recover before the ejection would have
+// ended.
+//
+// Ejections last base, 2 x base, 4 x base … up to kMaxEjection. One doubling is taken back for every kCalm that passes
+// after the end of an ejection without another one. (The idea is Envoy's outlier detection, which takes one step back
+// per interval; doubling reaches the maximum sooner.)
+//
+// One thread; no clock of its own.
+
+#include <cstdint>
+#include <optional>
+
+#include "millrace/base/time.hpp"
+#include "millrace/pool/backend_table.hpp"
+
+namespace millrace::health {
+
+class HealthFsm {
+ public:
+  struct Flip {
+    pool::HealthState from;
+    pool::HealthState to;
+    friend bool operator==(const Flip& a, const Flip& b) = default;
+  };
+
+  static constexpr Nanos kMaxEjection = std::chrono::seconds(300);
+  static constexpr Nanos kCalm = std::chrono::seconds(300);
+
+  /// Both at least 1.
+  HealthFsm(std::uint32_t rise, std::uint32_t fall);
+
+  [[nodiscard]] pool::HealthState state() const { return state_; }
+
+  /// The result of a probe.
+  [[nodiscard]] std::optional<Flip> probed(bool success, Instant now);
+  /// Takes a backend that is up out for a while; no effect on one that is out already.
+  [[nodiscard]] std::optional<Flip> eject(Instant now, Nanos base);
+  /// True when the backend is ejected and has served its time: the next probe decides.
+  [[nodiscard]] bool due(Instant now) const;
+  /// Ends an ejection that is due without a probe, for backends that have none.
+  [[nodiscard]] std::optional<Flip> restore(Instant now);
+
+  /// The end of the present ejection; only while ejected.
+  [[nodiscard]] Instant ejected_until() const;
+
+ private:
+  [[nodiscard]] Flip flip_to(pool::HealthState to);
+  [[nodiscard]] Nanos next_ejection(Instant now, Nanos base);
+
+  std::uint32_t rise_;
+  std::uint32_t fall_;
+  std::uint32_t successes_ = 0;  // in a row; at most one of the two is above 0
+  std::uint32_t failures_ = 0;
+  std::uint32_t doublings_ = 0;  // of the next ejection, before calm time is taken off
+  Instant ejected_until_{};      // of the last ejection; meaningless before the first
+  pool::HealthState state_ = pool::HealthState::up;
+  bool answered_ = false;  // a probe had a result
+};
+
+}  // namespace millrace::health
