@@ -1,1 +1,105 @@
-// placeholder
+#include "cli.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "balancer.hpp"
+#include "millrace/config/config.hpp"
+
+namespace millrace::app {
+
+namespace {
+
+constexpr int kDone = 0;
+constexpr int kWrongUsage = 2;
+constexpr const char* kDefaultFile = "/etc/millrace/millrace.toml";
+
+struct Options {
+  std::string file;  // empty: not given
+  config::QuickForm quick;
+  bool udp = false;
+  bool effective = false;
+};
+
+int refuse(std::string_view message) {
+  fmt::print(stderr, "millrace: error: {}\n", message);
+  return kWrongUsage;
+}
+
+/// The configuration, or nothing after every problem has been printed.
+std::optional<config::Config> load(const Options& options) {
+  const bool quick = !options.quick.listen.empty() || !options.quick.backends.empty();
+  const std::string file = options.file.empty() ? kDefaultFile : options.file;
+  config::Loaded loaded = quick ? config::from_quick_form(options.quick) : config::load_file(file);
+  if (!loaded.config) {
+    const std::string text = config::render(loaded.diagnostics, quick ? "command line" : file);
+    fmt::print(stderr, "{}", text);
+  }
+  return std::move(loaded.config);
+}
+
+int run(const Options& options) {
+  const bool quick = !options.quick.listen.empty() || !options.quick.backends.empty();
+  if (quick && !options.file.empty()) return refuse("give either -c FILE or --listen and --backend, not both");
+  if (quick && options.quick.listen.empty()) return refuse("--backend needs --listen ADDR");
+  if (quick && options.quick.backends.empty()) return refuse("--listen needs at least one --backend ADDR");
+  if (!quick && !options.quick.balance.empty()) return refuse("--balance goes with --listen and --backend");
+  if (options.udp) return refuse("--udp is not built yet");
+  const std::optional<config::Config> config = load(options);
+  return config ? run_balancer(*config) : kWrongUsage;
+}
+
+int check(const Options& options) {
+  const std::optional<config::Config> config = load(options);
+  if (!config) return kWrongUsage;
+  if (options.effective) {
+    fmt::print("{}", config::to_toml(*config));
+  } else {
+    fmt::print("{}: good: {} listeners, {} pools\n", options.file.empty() ? kDefaultFile : options.file,
+               config->listeners.size(), config->pools.size());
+  }
+  return kDone;
+}
+
+void add_run(CLI::App& app, Options& options) {
+  CLI::App* run = app.add_subcommand("run", "Run the balancer in the foreground");
+  run->add_option("-c,--config", options.file, fmt::format("Configuration file (default {})", kDefaultFile));
+  run->add_option("--listen", options.quick.listen, "Without a file: address to listen on, e.g. '*:8080'");
+  run->add_option("--backend", options.quick.backends,
+                  "Without a file: a backend, e.g. 10.0.0.1:80 or 10.0.0.1:80,weight=3 (repeat for more)");
+  run->add_option("--balance", options.quick.balance,
+                  "Without a file: least_conn, source_hash, round_robin, random_two or first");
+  run->add_flag("--udp", options.udp, "Without a file: UDP instead of TCP (not built yet)");
+}
+
+void add_check(CLI::App& app, Options& options) {
+  CLI::App* check = app.add_subcommand("check", "Validate a configuration, printing every problem at once");
+  check->add_option("-c,--config", options.file, fmt::format("Configuration file (default {})", kDefaultFile));
+  check->add_flag("--effective", options.effective, "Print the configuration with every default filled in, as TOML");
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv) {
+  CLI::App app("millrace: a TCP load balancer on io_uring", "millrace");
+  app.set_version_flag("--version", std::string("millrace ") + MILLRACE_VERSION);
+  app.require_subcommand(1);
+  Options options;
+  add_run(app, options);
+  add_check(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& done) {  // --help, --version
+    return app.exit(done);
+  } catch (const CLI::ParseError& error) {
+    app.exit(error, std::cout, std::cerr);
+    return kWrongUsage;
+  }
+  return app.got_subcommand("run") ? run(options) : check(options);
+}
+
+}  // namespace millrace::app

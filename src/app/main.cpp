@@ -1,3 +1,3 @@
-int main() {
-  return 0;
-}
+#include "cli.hpp"
+
+int main(int argc, char** argv) { return millrace::app::run_command_line(argc, argv); }

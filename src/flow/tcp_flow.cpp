@@ -1,1 +1,247 @@
-// placeholder
+// Reconciling: what a flow wants against what is in flight. The facts are recorded in tcp_flow_facts.cpp, the end is in
+// tcp_flow_end.cpp.
+
+#include "millrace/flow/tcp_flow.hpp"
+
+#include <cerrno>
+
+#include "millrace/base/assert.hpp"
+#include "limits.hpp"
+
+namespace millrace::flow {
+
+using io::OpKind;
+
+TcpFlow::TcpFlow(std::uint32_t slot, std::uint32_t generation, io::Fd client, const FlowOptions& options, Instant now)
+    : options_(&options), started_(now), last_activity_(now), slot_(slot), generation_(generation) {
+  half(Side::client).fd = client;
+}
+
+TcpFlow::~TcpFlow() = default;
+
+// ---- operations in flight ----
+
+bool TcpFlow::flying(const Half& half, OpKind kind) {
+  return (half.in_flight & (1U << static_cast<unsigned>(kind))) != 0;
+}
+
+io::OpTag TcpFlow::begin(Side side, OpKind kind) {
+  Half& h = half(side);
+  MILLRACE_ASSERT(!flying(h, kind), "two operations of a kind on one half");
+  h.in_flight = static_cast<std::uint16_t>(h.in_flight | (1U << static_cast<unsigned>(kind)));
+  return io::OpTag(kind, static_cast<unsigned>(side), generation_, slot_);
+}
+
+void TcpFlow::cancel(FlowContext& context, Side side, OpKind kind) {
+  Half& h = half(side);
+  const auto bit = static_cast<std::uint16_t>(1U << static_cast<unsigned>(kind));
+  if ((h.in_flight & bit) == 0 || (h.cancelling & bit) != 0) return;
+  h.cancelling = static_cast<std::uint16_t>(h.cancelling | bit);
+  context.io.cancel(io::OpTag(kind, static_cast<unsigned>(side), generation_, slot_));
+}
+
+void TcpFlow::cancel_all(FlowContext& context) {
+  for (const Side side : {Side::client, Side::backend}) {
+    for (unsigned kind = 0; kind < io::kOpKinds; ++kind) cancel(context, side, static_cast<OpKind>(kind));
+  }
+}
+
+// ---- connecting ----
+
+int TcpFlow::connect(FlowContext& context, const net::Endpoint& remote, const net::Endpoint& source, Nanos timeout) {
+  MILLRACE_ASSERT(stage_ == Stage::waiting, "connect of a flow that is not waiting");
+  const io::FdResult opened = context.io.open_stream(remote, source, {.keepalive = options_->keepalive});
+  if (opened.error != 0) return opened.error;
+  half(Side::backend).fd = opened.fd;
+  context.io.connect(begin(Side::backend, OpKind::connect), opened.fd, remote);
+  stage_ = Stage::connecting;
+  connect_timed_out_ = false;
+  stage_deadline_ = context.now + timeout;
+  watch_at_ = context.now + kWatchAfter;
+  arm_timer(context);
+  return 0;
+}
+
+void TcpFlow::wait(FlowContext& context, Instant until) {
+  MILLRACE_ASSERT(stage_ == Stage::waiting, "wait of a flow that is not waiting");
+  stage_deadline_ = until;
+  watch_at_ = context.now + kWatchAfter;
+  arm_timer(context);
+}
+
+// ---- reconciling ----
+
+Verdict TcpFlow::advance(FlowContext& context) {
+  if (stage_ == Stage::closing) return close_when_idle(context);
+  if (stage_ != Stage::relaying) return Verdict::ongoing;
+  advance_direction(context, Side::client);
+  advance_direction(context, Side::backend);
+  if (direction_done(Side::client) && direction_done(Side::backend)) return begin_linger(context);
+  pass_on_fin(context, Side::client);
+  pass_on_fin(context, Side::backend);
+  if (stage_deadline_ == kNever && needs_housekeeping()) stage_deadline_ = context.now + kHousekeeping;
+  arm_timer(context);
+  return Verdict::ongoing;
+}
+
+void TcpFlow::advance_direction(FlowContext& context, Side from) {
+  if (half(other(from)).write_failed) {
+    drop_undelivered(context, from);
+    stop_reading(context, from);
+  } else if (half(from).way == Way::splice) {
+    advance_splice(context, from);
+  } else {
+    advance_copy(context, from);
+  }
+}
+
+void TcpFlow::advance_copy(FlowContext& context, Side from) {
+  Half& source = half(from);
+  Half& sink = half(other(from));
+  if (!source.pending.empty() && !flying(sink, OpKind::send)) {
+    std::array<std::span<const std::byte>, io::Io::kMaxSlices> slices;
+    const std::size_t count = source.pending.peek(context.io.buffers(), slices);
+    sink.sending = 0;
+    for (std::size_t i = 0; i < count; ++i) sink.sending += static_cast<std::uint32_t>(slices[i].size());
+    context.io.send(begin(other(from), OpKind::send), sink.fd, std::span(slices).first(count));
+  }
+  advance_receive(context, from);
+}
+
+void TcpFlow::advance_receive(FlowContext& context, Side from) {
+  Half& source = half(from);
+  if (!may_read(source)) return;
+  if (source.way == Way::leaving_copy) {
+    if (flying(source, OpKind::recv)) return cancel(context, from, OpKind::recv);
+    if (!delivered(from)) return;  // what was received goes first
+    source.way = Way::splice;
+    source.starved = false;
+    source.readable = true;
+    source.small_moves = 0;
+    ++context.totals.promotions;
+    return advance_splice(context, from);
+  }
+  // Near the end of the buffers nobody may queue more than one, so that a few slow readers cannot starve everyone.
+  const io::BufferGroup& group = context.io.buffers();
+  const bool scarce = group.free_count() < group.count() / 2;
+  if (flying(source, OpKind::recv)) {
+    if (source.pending.buffers() < (scarce ? 1U : kQueueHigh)) return;
+    if ((source.cancelling & (1U << static_cast<unsigned>(OpKind::recv))) == 0) ++context.totals.receive_pauses;
+    cancel(context, from, OpKind::recv);
+  } else if (!source.starved && source.pending.buffers() <= (scarce ? 0U : kQueueLow)) {
+    context.io.recv(begin(from, OpKind::recv), source.fd, source.expect_data);
+    source.expect_data = false;
+  }
+}
+
+// One step at a time: the pipe is filled only when it is empty, so that EAGAIN on the way in always means "nothing to
+// read" and never "no room" (the ambiguity behind most splice bugs).
+void TcpFlow::advance_splice(FlowContext& context, Side from) {
+  Half& source = half(from);
+  Half& sink = half(other(from));
+  if (flying(source, OpKind::splice_in) || flying(source, OpKind::splice_out)) return;
+  if (source.in_pipe > 0) {
+    if (sink.writable) {
+      context.io.splice(begin(from, OpKind::splice_out), source.pipe.read_end, sink.fd, source.in_pipe);
+    } else if (!flying(sink, OpKind::poll_out)) {
+      context.io.poll(begin(other(from), OpKind::poll_out), sink.fd, io::PollFor::writable);
+    }
+    return;
+  }
+  if (!may_read(source)) return;
+  if (source.small_moves >= kSmallMovesBeforeCopy && options_->forwarding == Forwarding::automatic) {
+    return leave_splice(context, from);
+  }
+  if (!source.readable) {
+    if (!flying(source, OpKind::poll_in)) {
+      context.io.poll(begin(from, OpKind::poll_in), source.fd, io::PollFor::readable);
+    }
+    return;
+  }
+  if (flying(source, OpKind::poll_in)) return;
+  if (source.pipe.read_end == io::Fd::none && !context.pipes.take(source.pipe)) return leave_splice(context, from);
+  context.io.splice(begin(from, OpKind::splice_in), source.fd, source.pipe.write_end, kSpliceMax);
+}
+
+void TcpFlow::leave_splice(FlowContext& context, Side from) {
+  Half& source = half(from);
+  MILLRACE_ASSERT(source.in_pipe == 0, "leaving splice with bytes in the pipe");
+  MILLRACE_ASSERT(!flying(source, OpKind::splice_in), "leaving splice while a splice is in flight");
+  give_back_pipe(context, source);
+  source.way = Way::copy;
+  source.burst = 0;
+  source.expect_data = source.readable;
+  ++context.totals.demotions;
+  advance_copy(context, from);
+}
+
+void TcpFlow::stop_reading(FlowContext& context, Side from) {
+  cancel(context, from, OpKind::recv);
+  cancel(context, from, OpKind::poll_in);
+}
+
+void TcpFlow::pass_on_fin(FlowContext& context, Side from) {
+  Half& sink = half(other(from));
+  if (!half(from).eof_seen || !delivered(from) || sink.fin_sent || sink.write_failed) return;
+  sink.fin_sent = true;
+  const int error = context.io.shutdown_write(sink.fd);
+  if (error != 0) note_write_failed(context, other(from), error);
+}
+
+void TcpFlow::drop_undelivered(FlowContext& context, Side from) {
+  Half& source = half(from);
+  // The kernel may still read the first buffers of the queue: they go when the send has ended.
+  if (!flying(half(other(from)), OpKind::send)) source.pending.clear(context.io.buffers());
+  if (!flying(source, OpKind::splice_in) && !flying(source, OpKind::splice_out)) give_back_pipe(context, source);
+}
+
+void TcpFlow::give_back_pipe(FlowContext& context, Half& half) {
+  if (half.pipe.read_end == io::Fd::none) return;
+  context.pipes.give_back(half.pipe, half.in_pipe == 0);
+  half.in_pipe = 0;
+}
+
+bool TcpFlow::delivered(Side from) const {
+  const Half& source = half(from);
+  return source.pending.empty() && source.in_pipe == 0 && !flying(half(other(from)), OpKind::send) &&
+         !flying(source, OpKind::splice_in) && !flying(source, OpKind::splice_out);
+}
+
+bool TcpFlow::direction_done(Side from) const {
+  const Half& source = half(from);
+  if (half(other(from)).write_failed) return true;
+  return (source.eof_seen || source.read_failed) && delivered(from);
+}
+
+// ---- now and then ----
+
+bool TcpFlow::needs_housekeeping() const {
+  for (const Side side : {Side::client, Side::backend}) {
+    const Half& h = half(side);
+    if (h.pipe.read_end != io::Fd::none) return true;
+    const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || flying(h, OpKind::watch);
+    if (!noticed && !h.eof_seen && !h.read_failed && !h.write_failed) return true;
+  }
+  return false;
+}
+
+/// Gives back the pipes of quiet directions, and watches halves that are not being read, so that a reset is seen.
+void TcpFlow::housekeeping(FlowContext& context) {
+  stage_deadline_ = kNever;
+  for (const Side side : {Side::client, Side::backend}) {
+    Half& h = half(side);
+    if (h.pipe.read_end != io::Fd::none && h.burst == 0 && h.in_pipe == 0 && flying(h, OpKind::poll_in)) {
+      give_back_pipe(context, h);
+    }
+    if (h.way == Way::splice) h.burst = 0;
+    const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in);
+    if (!noticed && !h.eof_seen && !h.read_failed && !h.write_failed) watch(context, side);
+  }
+}
+
+void TcpFlow::watch(FlowContext& context, Side side) {
+  if (flying(half(side), OpKind::watch)) return;
+  context.io.poll(begin(side, OpKind::watch), half(side).fd, io::PollFor::hangup);
+}
+
+}  // namespace millrace::flow

@@ -1,1 +1,269 @@
-// placeholder
+// The pass of a worker and its listeners. What happens to one connection is in connection.cpp.
+
+#include "millrace/worker/worker.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "connection.hpp"
+#include "millrace/base/assert.hpp"
+#include "millrace/base/log.hpp"
+
+namespace millrace::worker {
+
+using flow::CloseReason;
+using io::AcceptMode;
+using io::OpKind;
+
+namespace {
+
+constexpr Nanos kAcceptPause = std::chrono::milliseconds(100);
+/// With less room than this, connections are accepted one at a time, so that a limit is hardly ever overrun.
+constexpr std::uint32_t kSingleBelow = 512;
+constexpr std::uint32_t kPipesKept = 64;
+
+flow::Forwarding forwarding_of(pool::Forwarding forwarding) {
+  switch (forwarding) {
+    case pool::Forwarding::automatic:
+      return flow::Forwarding::automatic;
+    case pool::Forwarding::copy:
+      return flow::Forwarding::copy;
+    case pool::Forwarding::splice:
+      return flow::Forwarding::splice;
+  }
+  return flow::Forwarding::automatic;
+}
+
+}  // namespace
+
+Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& table, Admission& admission,
+               std::span<const ListenerSocket> sockets, const WorkerOptions& options, ProbeRequests* probes)
+    : io_(io),
+      snapshot_(snapshot),
+      table_(table),
+      admission_(admission),
+      probes_(probes),
+      index_(options.index),
+      rng_(options.seed),
+      timers_(io.now()),
+      pipes_(io, options.pipes, std::min(options.pipes, kPipesKept)),
+      context_{.io = io, .timers = timers_, .pipes = pipes_, .totals = totals_, .now = io.now()},
+      connections_(options.slots) {
+  for (const pool::Listener& listener : snapshot.listeners) {
+    flow_options_.push_back({.idle_timeout = listener.idle_timeout,
+                             .half_close_timeout = listener.half_close_timeout,
+                             .max_duration = listener.max_connection_duration,
+                             .keepalive = listener.keepalive,
+                             .forwarding = forwarding_of(listener.forwarding)});
+  }
+  pickers_.reserve(snapshot.pools.size());
+  for (const pool::Pool& pool : snapshot.pools) pickers_.emplace_back(pool, table);
+  next_source_.resize(snapshot.pools.size());
+  begin_out_of_step();
+  for (std::uint32_t i = 0; i < sockets.size(); ++i) {
+    listeners_.push_back({.fd = sockets[i].fd, .listener = sockets[i].listener, .socket = i});
+  }
+  admission_.set_waker(index_, &io_);
+}
+
+/// Every worker's cursors would begin at the same backend; with many workers and few connections it would get them all.
+void Worker::begin_out_of_step() {
+  for (std::size_t i = 0; i < pickers_.size(); ++i) {
+    for (std::uint32_t skipped = 0; skipped < index_; ++skipped) {
+      const pool::Pick pick = pickers_[i].pick({});
+      if (pick.outcome == pool::PickOutcome::picked) table_.release(snapshot_.pools[i].backends[pick.index].id);
+    }
+  }
+}
+
+Worker::~Worker() {
+  // Flows that are still there (a test that ends early) must leave the wheel before it goes.
+  connections_.for_each([this](Connection& connection) { connection.flow.disarm(timers_); });
+}
+
+std::size_t Worker::connection_bytes() { return Slab<Connection>::slot_bytes(); }
+
+void Worker::start() {
+  context_.now = io_.now();
+  for (ListenerState& listener : listeners_) reconcile(listener);
+}
+
+bool Worker::pass(Instant wait_until) {
+  const std::span<const io::Completion> completions = io_.turn(next_wake(wait_until));
+  context_.now = io_.now();
+  for (const io::Completion& completion : completions) dispatch(completion);
+  run_timers();
+  run_stop();
+  rearm_starved();
+  for (ListenerState& listener : listeners_) {
+    admit_parked(listener);
+    reconcile(listener);
+  }
+  if (!finished()) return true;
+  pipes_.trim();
+  static_cast<void>(io_.turn(io_.now()));  // the last closes
+  return false;
+}
+
+Instant Worker::next_wake(Instant wait_until) const {
+  Instant wake = std::min(wait_until, timers_.next_deadline());
+  for (const ListenerState& listener : listeners_) {
+    if (!listener.armed && listener.paused_until > context_.now) wake = std::min(wake, listener.paused_until);
+  }
+  if (stopping_ && !aborted_) {
+    wake = std::min(wake, Instant(Nanos(drain_deadline_.load(std::memory_order_relaxed))));
+  }
+  return wake;
+}
+
+void Worker::dispatch(const io::Completion& completion) {
+  if (completion.tag.kind() == OpKind::accept) return on_accept(listeners_[completion.tag.slot()], completion);
+  Connection* connection = connections_.find(completion.tag.slot(), completion.tag.generation());
+  if (connection == nullptr) {
+    counters_.late_completions.add();
+    if (completion.buffer != io::kNoBuffer) io_.buffers().give_back(completion.buffer);
+    return;
+  }
+  handle(*connection, connection->flow.on_completion(context_, completion));
+}
+
+void Worker::run_timers() {
+  while (TimerNode* node = timers_.expire(context_.now)) {
+    flow::TcpFlow& flow = flow::TcpFlow::from_timer(*node);
+    Connection* connection = connections_.find(flow.slot(), flow.generation());
+    MILLRACE_ASSERT(connection != nullptr, "a timer outlived its flow");
+    handle(*connection, connection->flow.on_timer(context_));
+  }
+}
+
+/// Once buffers are back: all who wait try again. Each takes at most what the kernel has been lent, so a shortage that
+/// goes on only means that some wait again.
+void Worker::rearm_starved() {
+  if (starved_.empty() || io_.buffers().free_count() == 0) return;
+  const std::size_t count = starved_.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    Connection* connection = connections_.find(starved_[i].index, starved_[i].generation);
+    if (connection == nullptr) continue;
+    connection->queued_for_buffers = false;
+    connection->flow.on_buffers_available(context_);
+  }
+  starved_.erase(starved_.begin(), starved_.begin() + static_cast<std::ptrdiff_t>(count));
+}
+
+// ---- listeners ----
+
+void Worker::on_accept(ListenerState& listener, const io::Completion& completion) {
+  if (!completion.more) {
+    listener.armed = false;
+    listener.cancelling = false;
+  }
+  if (completion.result < 0) return on_accept_error(listener, -completion.result);
+  begin_connection(listener, io::Fd{completion.result});
+}
+
+void Worker::on_accept_error(ListenerState& listener, int error) {
+  switch (error) {
+    case ECANCELED:
+    case EAGAIN:
+    case EINTR:
+    case ECONNABORTED:  // the client went away in the queue
+    case EPROTO:
+      return;
+    default:
+      break;
+  }
+  // Out of descriptors or memory: whoever waits in the kernel's queue stays there, nobody is reset.
+  counters_.accept_errors.add();
+  listener.paused_until = context_.now + kAcceptPause;
+  if (context_.now - accept_error_logged_ < std::chrono::seconds(1) && accept_error_logged_ != Instant::min()) return;
+  accept_error_logged_ = context_.now;
+  log::error("accept_paused", {{"listener", snapshot_.listeners[listener.listener].name},
+                               {"reason", std::strerror(error)},
+                               {"pause_ms", 100},
+                               {"connections", connections_.in_use()}});
+}
+
+void Worker::reconcile(ListenerState& listener) {
+  if (listener.fd == io::Fd::none) return;
+  if (stopping_) {
+    if (listener.armed) return disarm(listener);
+    io_.close(listener.fd, io::CloseMode::normal);
+    listener.fd = io::Fd::none;
+    return;
+  }
+  std::uint32_t room = listener.parked.empty() ? admission_.room(listener.listener) : 0;
+  if (room == 0) {
+    admission_.wait_for_room(index_);
+    room = listener.parked.empty() ? admission_.room(listener.listener) : 0;
+  }
+  const AcceptMode mode = room < kSingleBelow ? AcceptMode::single : AcceptMode::multishot;
+  if (listener.armed) {
+    if (room == 0 || (listener.mode == AcceptMode::multishot && mode == AcceptMode::single)) disarm(listener);
+  } else if (room > 0 && context_.now >= listener.paused_until) {
+    arm(listener, mode);
+  }
+}
+
+void Worker::arm(ListenerState& listener, AcceptMode mode) {
+  listener.armed = true;
+  listener.mode = mode;
+  io_.accept(io::OpTag(OpKind::accept, 0, 0, listener.socket), listener.fd, mode);
+}
+
+void Worker::disarm(ListenerState& listener) {
+  if (listener.cancelling) return;
+  listener.cancelling = true;
+  io_.cancel(io::OpTag(OpKind::accept, 0, 0, listener.socket));
+}
+
+void Worker::admit_parked(ListenerState& listener) {
+  while (!listener.parked.empty()) {
+    Connection* connection = connections_.find(listener.parked.front().index, listener.parked.front().generation);
+    const bool waits = connection != nullptr && connection->flow.stage() == flow::TcpFlow::Stage::waiting;
+    if (waits) {  // otherwise it ended, or is about to, while it was parked
+      if (!admission_.admit(connection->listener)) {
+        admission_.wait_for_room(index_);
+        if (!admission_.admit(connection->listener)) return;  // looked once more: a connection may just have ended
+      }
+      connection->admitted = true;
+      connect(*connection);
+    }
+    listener.parked.pop_front();
+  }
+}
+
+// ---- stopping ----
+
+void Worker::request_stop(Instant drain_deadline) {
+  drain_deadline_.store(drain_deadline.time_since_epoch().count(), std::memory_order_relaxed);
+  StopRequest expected = StopRequest::none;
+  stop_request_.compare_exchange_strong(expected, StopRequest::drain, std::memory_order_release);
+  io_.wake();
+}
+
+void Worker::request_stop_now() {
+  stop_request_.store(StopRequest::now, std::memory_order_release);
+  io_.wake();
+}
+
+void Worker::run_stop() {
+  const StopRequest request = stop_request_.load(std::memory_order_acquire);
+  if (request == StopRequest::none) return;
+  stopping_ = true;
+  if (request == StopRequest::now) return abort_all(CloseReason::killed);
+  const Instant deadline{Nanos(drain_deadline_.load(std::memory_order_relaxed))};
+  if (context_.now >= deadline) abort_all(CloseReason::drain);
+}
+
+void Worker::abort_all(CloseReason reason) {
+  aborted_ = true;
+  connections_.for_each([&](Connection& connection) { handle(connection, connection.flow.abort(context_, reason)); });
+}
+
+bool Worker::finished() const {
+  return stopping_ && connections_.in_use() == 0 &&
+         std::all_of(listeners_.begin(), listeners_.end(), [](const ListenerState& l) { return l.fd == io::Fd::none; });
+}
+
+}  // namespace millrace::worker

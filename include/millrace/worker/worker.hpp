@@ -1,0 +1,131 @@
+#pragma once
+// Worker: one thread's share of the balancer: its listening sockets, its flows, its timers. Drives one io::Io.
+//
+// The pass: turn() -> completions -> timers -> stop requests -> flows that wait for buffers -> accepting. Every step is
+// bounded; no lock, no allocation, no blocking call, no log line per connection. Everything but the request_… members is
+// called on the worker's own thread.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "millrace/base/rng.hpp"
+#include "millrace/base/slab.hpp"
+#include "millrace/base/timer_wheel.hpp"
+#include "millrace/flow/pipe_pool.hpp"
+#include "millrace/flow/tcp_flow.hpp"
+#include "millrace/io/io.hpp"
+#include "millrace/pool/backend_table.hpp"
+#include "millrace/pool/picker.hpp"
+#include "millrace/pool/snapshot.hpp"
+#include "millrace/worker/admission.hpp"
+#include "millrace/worker/counters.hpp"
+
+namespace millrace::worker {
+
+/// One listening socket of this worker. The worker closes it when it stops.
+struct ListenerSocket {
+  io::Fd fd = io::Fd::none;
+  std::uint32_t listener = 0;  // index into Snapshot::listeners
+};
+
+/// Told of three connect failures in a row and the like; called on the worker's thread. Implemented by the prober.
+class ProbeRequests {
+ public:
+  virtual ~ProbeRequests() = default;
+  virtual void request_probe(pool::BackendId id) = 0;
+};
+
+struct WorkerOptions {
+  std::uint32_t index = 0;      // of this worker, for Admission
+  std::uint32_t slots = 1024;   // flows at most
+  std::uint32_t pipes = 256;    // open at most
+  std::uint64_t seed = 1;       // of random_two
+};
+
+class Worker {
+ public:
+  Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& table, Admission& admission,
+         std::span<const ListenerSocket> sockets, const WorkerOptions& options, ProbeRequests* probes = nullptr);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  /// Starts accepting.
+  void start();
+  /// One pass of the loop; waits for work, at most until `wait_until`. False once it has been asked to stop and
+  /// everything is given back: no flow, no operation in flight.
+  [[nodiscard]] bool pass(Instant wait_until = kNever);
+
+  /// Any thread: stop accepting, let flows finish until `drain_deadline`, then reset what is left.
+  void request_stop(Instant drain_deadline);
+  /// Any thread: reset everything now.
+  void request_stop_now();
+
+  [[nodiscard]] const Counters& counters() const { return counters_; }
+  [[nodiscard]] std::uint32_t flows() const { return connections_.in_use(); }
+  [[nodiscard]] const flow::PipePool& pipes() const { return pipes_; }
+  [[nodiscard]] const flow::FlowTotals& totals() const { return totals_; }
+  /// Of one connection, for sizing and tests.
+  [[nodiscard]] static std::size_t connection_bytes();
+
+ private:
+  struct Connection;
+  struct ListenerState;
+  enum class StopRequest : std::uint8_t { none, drain, now };
+
+  void begin_out_of_step();
+  void dispatch(const io::Completion& completion);
+  void on_accept(ListenerState& listener, const io::Completion& completion);
+  void on_accept_error(ListenerState& listener, int error);
+  void begin_connection(ListenerState& listener, io::Fd client);
+  void handle(Connection& connection, flow::Verdict verdict);
+  void on_connect_failed(Connection& connection);
+  void connect(Connection& connection);
+  void connect_to(Connection& connection, std::uint32_t backend);
+  void refuse(Connection& connection, flow::CloseReason reason);
+  void release_backend(Connection& connection);
+  void end_connection(Connection& connection);
+  [[nodiscard]] net::Endpoint source_for(std::uint32_t pool, const pool::Backend& backend);
+
+  void run_timers();
+  void run_stop();
+  void abort_all(flow::CloseReason reason);
+  void rearm_starved();
+  void admit_parked(ListenerState& listener);
+  void reconcile(ListenerState& listener);
+  void arm(ListenerState& listener, io::AcceptMode mode);
+  void disarm(ListenerState& listener);
+  [[nodiscard]] Instant next_wake(Instant wait_until) const;
+  [[nodiscard]] bool finished() const;
+
+  io::Io& io_;
+  const pool::Snapshot& snapshot_;
+  pool::BackendTable& table_;
+  Admission& admission_;
+  ProbeRequests* probes_;
+  std::uint32_t index_;
+  Counters counters_;
+  Rng rng_;
+
+  TimerWheel timers_;
+  flow::PipePool pipes_;
+  flow::FlowTotals totals_;
+  flow::FlowContext context_;
+  std::vector<flow::FlowOptions> flow_options_;   // by listener
+  std::vector<pool::Picker> pickers_;             // by pool
+  std::vector<std::uint32_t> next_source_;        // by pool
+  std::vector<ListenerState> listeners_;          // by socket
+  Slab<Connection> connections_;
+  std::vector<SlotId> starved_;  // flows that wait for buffers; entries of ended flows are skipped
+
+  Instant accept_error_logged_ = Instant::min();
+  std::atomic<StopRequest> stop_request_{StopRequest::none};
+  std::atomic<std::int64_t> drain_deadline_{0};  // nanoseconds; written before stop_request_
+  bool stopping_ = false;
+  bool aborted_ = false;
+};
+
+}  // namespace millrace::worker

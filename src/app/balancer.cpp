@@ -1,0 +1,269 @@
+#include "balancer.hpp"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <vector>
+
+#include "capacity.hpp"
+#include "listening.hpp"
+#include "millrace/base/log.hpp"
+#include "threads.hpp"
+
+namespace millrace::app {
+
+namespace {
+
+/// Sent by the last worker that ends, to main, which waits for signals.
+const int kAllWorkersEnded = SIGRTMIN;
+
+std::vector<int> usable_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cpus;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) {
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) cpus.push_back(cpu);
+    }
+  }
+  if (cpus.empty()) cpus.push_back(0);
+  return cpus;
+}
+
+/// Raises the soft limit of open files to the hard one and returns what holds then.
+std::uint64_t raise_open_files() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  const rlim_t wanted = std::min<rlim_t>(limit.rlim_max, std::max<rlim_t>(limit.rlim_cur, kOpenFilesUsed));
+  if (limit.rlim_cur < wanted) {
+    const rlimit raised{wanted, limit.rlim_max};
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit.rlim_cur = wanted;
+  }
+  return limit.rlim_cur;
+}
+
+sigset_t block_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, kAllWorkersEnded}) sigaddset(&set, signal);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);  // splice(2) has no MSG_NOSIGNAL
+  return set;
+}
+
+log::Level log_level(config::LogLevel level) {
+  switch (level) {
+    case config::LogLevel::error:
+      return log::Level::error;
+    case config::LogLevel::warn:
+      return log::Level::warn;
+    case config::LogLevel::info:
+      return log::Level::info;
+    case config::LogLevel::debug:
+      return log::Level::debug;
+  }
+  return log::Level::info;
+}
+
+void warn_of_backlog(const config::Config& config) {
+  std::ifstream file("/proc/sys/net/core/somaxconn");
+  std::uint32_t somaxconn = 0;
+  if (!(file >> somaxconn)) return;
+  for (const config::Listener& listener : config.listeners) {
+    if (listener.backlog <= somaxconn) continue;
+    log::warn("backlog_cut", {{"listener", listener.name},
+                              {"backlog", listener.backlog},
+                              {"somaxconn", somaxconn},
+                              {"remedy", "sysctl net.core.somaxconn=" + std::to_string(listener.backlog)}});
+  }
+}
+
+std::vector<std::uint32_t> listener_limits(const config::Config& config) {
+  std::vector<std::uint32_t> limits;
+  for (const config::Listener& listener : config.listeners) limits.push_back(listener.max_connections);
+  return limits;
+}
+
+/// Starts, waits for signals, stops.
+class Balancer {
+ public:
+  explicit Balancer(const config::Config& config)
+      : config_(config), snapshot_(pool::build_snapshot(config)), table_(pool::backend_rows(config)) {}
+
+  int run() {
+    signals_ = block_signals();
+    if (!start()) return 1;
+    wait_for_end();
+    return finish();
+  }
+
+ private:
+  bool fail(const std::string& why) {
+    log::error("start_failed", {{"reason", why}});
+    return false;
+  }
+
+  bool start() {
+    const Result<io::UringFeatures> features = io::probe_uring();
+    if (!features) return fail(features.error());
+    derive();
+    log::info("starting", {{"version", MILLRACE_VERSION},
+                           {"pid", ::getpid()},
+                           {"workers", capacity_.workers},
+                           {"max_connections", capacity_.max_connections},
+                           {"open_files", open_files_},
+                           {"pipes", std::uint64_t{capacity_.pipes} * capacity_.workers},
+                           {"buffers", std::uint64_t{capacity_.buffers} * capacity_.workers},
+                           {"bytes_per_connection", worker::Worker::connection_bytes()},
+                           {"io_uring", features.value().to_string()}});
+    warn_of_limits();
+    Result<Listening> listening = open_listeners(config_, capacity_.workers);
+    if (!listening) return fail(listening.error());
+    listening_ = std::move(listening).value();
+    prober_ = std::make_unique<ProberThread>(config_, snapshot_, table_, features.value());
+    if (std::string problem = prober_->start(); !problem.empty()) return fail("prober: " + problem);
+    return start_workers(features.value());
+  }
+
+  void derive() {
+    cpus_ = usable_cpus();
+    open_files_ = raise_open_files();
+    const Machine machine{.cpus = static_cast<std::uint32_t>(cpus_.size()), .open_files = open_files_};
+    const std::uint32_t workers = config_.runtime.workers != 0 ? config_.runtime.workers : machine.cpus;
+    capacity_ = derive_capacity(config_.runtime, machine, count_sockets(config_, workers),
+                                static_cast<std::uint32_t>(table_.rows()));
+    admission_ = std::make_unique<worker::Admission>(capacity_.max_connections, listener_limits(config_), workers);
+  }
+
+  void warn_of_limits() {
+    warn_of_backlog(config_);
+    if (capacity_.max_connections > capacity_.affordable_connections) {
+      log::warn("open_files_low", {{"max_connections", capacity_.max_connections},
+                                   {"affordable", capacity_.affordable_connections},
+                                   {"open_files", open_files_},
+                                   {"remedy", "raise LimitNOFILE (ulimit -n), two for each connection"}});
+    }
+  }
+
+  bool start_workers(const io::UringFeatures& features) {
+    workers_running_ = capacity_.workers;
+    for (std::uint32_t i = 0; i < capacity_.workers; ++i) {
+      WorkerThread::Setup setup{.index = i,
+                                .cpu = config_.runtime.pin_workers ? cpus_[i % cpus_.size()] : -1,
+                                .capacity = capacity_,
+                                .features = features,
+                                .sockets = listening_.sockets[i]};
+      workers_.push_back(
+          std::make_unique<WorkerThread>(std::move(setup), snapshot_, table_, *admission_, prober_.get()));
+      const std::string problem = workers_.back()->start([this] {
+        if (workers_running_.fetch_sub(1) == 1) ::kill(::getpid(), kAllWorkersEnded);
+      });
+      if (!problem.empty()) {
+        workers_.pop_back();
+        return fail("worker " + std::to_string(i) + ": " + problem);
+      }
+    }
+    for (const Bound& bound : listening_.addresses) {
+      log::info("listening", {{"listener", bound.listener}, {"address", bound.address.to_string()}});
+    }
+    log::info("ready", {{"workers", capacity_.workers},
+                        {"listeners", config_.listeners.size()},
+                        {"backends", table_.rows()}});
+    return true;
+  }
+
+  void wait_for_end() {
+    for (;;) {
+      const int signal = ::sigwaitinfo(&signals_, nullptr);
+      if (signal == kAllWorkersEnded) return;
+      if (signal == SIGTERM || signal == SIGINT) stop(signal);
+      if (signal == SIGHUP) log::warn("reload_refused", {{"reason", "reloading is not built yet; restart instead"}});
+      if (signal == SIGUSR2) log::warn("upgrade_refused", {{"reason", "binary upgrade is not built yet"}});
+    }
+  }
+
+  void stop(int signal) {
+    if (stopping_) {
+      log::warn("stopping_now", {{"connections", admission_->connections()}});
+      for (const auto& worker : workers_) worker->request_stop_now();
+      return;
+    }
+    stopping_ = true;
+    const Nanos patience = config_.runtime.shutdown_timeout;
+    log::info("stopping", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"},
+                           {"connections", admission_->connections()},
+                           {"timeout_s", std::chrono::duration<double>(patience).count()}});
+    const Instant deadline = std::chrono::steady_clock::now() + patience;
+    for (const auto& worker : workers_) worker->request_stop(deadline);
+  }
+
+  int finish() {
+    Leftovers left;
+    std::uint64_t accepted = 0;
+    std::uint64_t refused = 0;
+    std::uint64_t connect_failures = 0;
+    std::uint64_t dropped = 0;
+    for (const auto& worker : workers_) {
+      worker->join();
+      const Leftovers leftovers = worker->leftovers();
+      left.connections += leftovers.connections;
+      left.pipes += leftovers.pipes;
+      left.buffers += leftovers.buffers;
+      const worker::Counters& counters = worker->counters();
+      accepted += counters.accepted.get();
+      refused += counters.refused.get();
+      connect_failures += counters.connect_failures.get();
+      dropped += counters.closed[static_cast<std::size_t>(flow::CloseReason::drain)].get() +
+                 counters.closed[static_cast<std::size_t>(flow::CloseReason::killed)].get();
+    }
+    prober_->stop();
+    remove_socket_files(listening_);
+    log::info("stopped", {{"accepted", accepted},
+                          {"refused", refused},
+                          {"connect_failures", connect_failures},
+                          {"cut_off", dropped},
+                          {"connections", left.connections},
+                          {"pipes", left.pipes},
+                          {"buffers", left.buffers}});
+    return 0;
+  }
+
+  const config::Config& config_;
+  pool::Snapshot snapshot_;
+  pool::BackendTable table_;
+  std::vector<int> cpus_;
+  std::uint64_t open_files_ = 0;
+  Capacity capacity_;
+  Listening listening_;
+  std::unique_ptr<worker::Admission> admission_;
+  sigset_t signals_{};
+  std::atomic<std::uint32_t> workers_running_{0};
+  bool stopping_ = false;
+  // Threads last: they end before what they use.
+  std::unique_ptr<ProberThread> prober_;
+  std::vector<std::unique_ptr<WorkerThread>> workers_;
+};
+
+}  // namespace
+
+int run_balancer(const config::Config& config) {
+  log::start(log_level(config.runtime.log_level),
+             config.runtime.log_format == config::LogFormat::json ? log::Format::json : log::Format::text);
+  int status = 1;
+  {
+    Balancer balancer(config);
+    status = balancer.run();
+  }
+  log::stop();
+  return status;
+}
+
+}  // namespace millrace::app

@@ -1,0 +1,186 @@
+#include "threads.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <functional>
+#include <random>
+
+#include "millrace/base/log.hpp"
+
+namespace millrace::app {
+
+namespace {
+
+void name_thread(const std::string& name) { ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str()); }
+
+void pin_thread(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<std::size_t>(cpu), &set);
+  if (::pthread_setaffinity_np(::pthread_self(), sizeof set, &set) != 0) log::warn("pin_failed", {{"cpu", cpu}});
+}
+
+std::uint64_t seed() {
+  std::random_device device;
+  return std::uint64_t{device()} << 32U | device();
+}
+
+health::ProbeSettings probe_settings(const config::Pool& pool) {
+  return {.active = pool.health.type == config::HealthType::tcp,
+          .interval = pool.health.interval,
+          .timeout = pool.health.timeout,
+          .rise = pool.health.rise,
+          .fall = pool.health.fall,
+          .jitter = pool.health.jitter,
+          .send = pool.health.send,
+          .expect = pool.health.expect,
+          .close_with_reset = pool.health.close == config::ProbeClose::rst,
+          .passive_failures = pool.passive.failures,
+          .ejection = pool.passive.ejection,
+          .max_ejected = pool.passive.max_ejected};
+}
+
+std::vector<health::Target> probe_targets(const config::Config& config, const pool::Snapshot& snapshot) {
+  std::vector<health::Target> targets;
+  for (std::size_t i = 0; i < snapshot.pools.size(); ++i) {
+    const pool::Pool& pool = snapshot.pools[i];
+    for (const pool::Backend& backend : pool.backends) {
+      health::Target target{.id = backend.id,
+                            .pool = pool.name,
+                            .backend = backend.name,
+                            .endpoint = backend.address,
+                            .settings = probe_settings(config.pools[i])};
+      const std::uint16_t port = config.pools[i].health.port;
+      if (port != 0 && !backend.address.is_unix()) target.endpoint.set_port(port);
+      for (const net::Endpoint& source : pool.sources) {
+        if (source.family() == backend.address.family()) target.source = source;
+      }
+      targets.push_back(std::move(target));
+    }
+  }
+  return targets;
+}
+
+std::string_view state_name(pool::HealthState state) {
+  switch (state) {
+    case pool::HealthState::up:
+      return "up";
+    case pool::HealthState::down:
+      return "down";
+    case pool::HealthState::ejected:
+      return "ejected";
+  }
+  return "";
+}
+
+}  // namespace
+
+// ---- the prober ----
+
+ProberThread::ProberThread(const config::Config& config, const pool::Snapshot& snapshot, pool::BackendTable& table,
+                           const io::UringFeatures& features)
+    : targets_(probe_targets(config, snapshot)), snapshot_(snapshot), table_(table), features_(features) {}
+
+ProberThread::~ProberThread() { stop(); }
+
+std::string ProberThread::start() {
+  std::promise<std::string> started;
+  std::future<std::string> answer = started.get_future();
+  thread_ = std::thread([this, &started] { main(started); });
+  std::string problem = answer.get();
+  if (!problem.empty()) thread_.join();
+  return problem;
+}
+
+void ProberThread::main(std::promise<std::string>& started) {
+  name_thread("prober");
+  Result<std::unique_ptr<io::Io>> made = io::make_uring_io(
+      {.submission_entries = 256, .completion_entries = 2048, .buffers = {.count = 256, .bytes_per_buffer = 4096}},
+      features_);
+  if (!made) return started.set_value(made.error());
+  io_ = std::move(made).value();
+  prober_ = std::make_unique<health::Prober>(*io_, table_, std::move(targets_), seed(),
+                                             [this](const health::Transition& transition) { on_transition(transition); });
+  started.set_value({});
+  prober_->run();
+}
+
+void ProberThread::on_transition(const health::Transition& transition) {
+  const bool up = transition.to == pool::HealthState::up;
+  log::event(up ? log::Level::info : log::Level::warn, up ? "backend_up" : "backend_down",
+             {{"pool", transition.target.pool},
+              {"backend", transition.target.backend},
+              {"from", state_name(transition.from)},
+              {"to", state_name(transition.to)},
+              {"reason", transition.reason}});
+  for (const pool::Pool& pool : snapshot_.pools) {
+    if (pool.name != transition.target.pool || up) continue;
+    const bool any_up = std::any_of(pool.backends.begin(), pool.backends.end(), [this](const pool::Backend& backend) {
+      return backend.weight != 0 && table_.health(backend.id) == pool::HealthState::up;
+    });
+    if (any_up) continue;
+    log::error("pool_down", {{"pool", pool.name}, {"fail_open", pool.fail_open}});
+  }
+}
+
+void ProberThread::stop() {
+  if (!thread_.joinable()) return;
+  prober_->stop();
+  thread_.join();
+}
+
+void ProberThread::request_probe(pool::BackendId id) { prober_->request_probe(id); }
+
+// ---- a worker ----
+
+WorkerThread::WorkerThread(Setup setup, const pool::Snapshot& snapshot, pool::BackendTable& table,
+                           worker::Admission& admission, worker::ProbeRequests* probes)
+    : setup_(std::move(setup)), snapshot_(snapshot), table_(table), admission_(admission), probes_(probes) {}
+
+WorkerThread::~WorkerThread() {
+  if (!thread_.joinable()) return;
+  if (worker_ != nullptr) worker_->request_stop_now();
+  thread_.join();
+}
+
+std::string WorkerThread::start(std::function<void()> on_end) {
+  std::promise<std::string> started;
+  std::future<std::string> answer = started.get_future();
+  thread_ = std::thread([this, &started, on_end = std::move(on_end)] { main(started, on_end); });
+  std::string problem = answer.get();
+  if (!problem.empty()) thread_.join();
+  return problem;
+}
+
+void WorkerThread::main(std::promise<std::string>& started, const std::function<void()>& on_end) {
+  name_thread("worker-" + std::to_string(setup_.index));
+  if (setup_.cpu >= 0) pin_thread(setup_.cpu);
+  Result<std::unique_ptr<io::Io>> made =
+      io::make_uring_io({.buffers = {.count = setup_.capacity.buffers}}, setup_.features);
+  if (!made) return started.set_value(made.error());
+  io_ = std::move(made).value();
+  worker_ = std::make_unique<worker::Worker>(*io_, snapshot_, table_, admission_, setup_.sockets,
+                                             worker::WorkerOptions{.index = setup_.index,
+                                                                   .slots = setup_.capacity.slots,
+                                                                   .pipes = setup_.capacity.pipes,
+                                                                   .seed = seed()},
+                                             probes_);
+  worker_->start();
+  const bool running = worker_->pass(io_->now());  // submits the accepts
+  started.set_value({});
+  while (running && worker_->pass()) {
+  }
+  on_end();
+}
+
+void WorkerThread::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+Leftovers WorkerThread::leftovers() const {
+  return {.connections = worker_->flows(), .pipes = worker_->pipes().open(), .buffers = io_->buffers().queued_count()};
+}
+
+}  // namespace millrace::app

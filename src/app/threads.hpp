@@ -1,0 +1,91 @@
+#pragma once
+// The threads of the balancer: a worker each, and the prober. Each makes its own ring on its own thread (a ring belongs to
+// the thread that made it) and reports how that went.
+
+#include <atomic>
+#include <cstdint>
+#include <future>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "capacity.hpp"
+#include "millrace/config/config.hpp"
+#include "millrace/health/prober.hpp"
+#include "millrace/io/uring_io.hpp"
+#include "millrace/pool/snapshot.hpp"
+#include "millrace/worker/worker.hpp"
+
+namespace millrace::app {
+
+/// The prober's thread. start() returns when its ring works.
+class ProberThread : public worker::ProbeRequests {
+ public:
+  ProberThread(const config::Config& config, const pool::Snapshot& snapshot, pool::BackendTable& table,
+               const io::UringFeatures& features);
+  ~ProberThread() override;
+
+  /// Empty, or what went wrong.
+  [[nodiscard]] std::string start();
+  void stop();
+  void request_probe(pool::BackendId id) override;
+
+ private:
+  void main(std::promise<std::string>& started);
+  void on_transition(const health::Transition& transition);
+
+  std::vector<health::Target> targets_;
+  const pool::Snapshot& snapshot_;
+  pool::BackendTable& table_;
+  io::UringFeatures features_;
+  std::unique_ptr<io::Io> io_;
+  std::unique_ptr<health::Prober> prober_;
+  std::thread thread_;
+};
+
+/// What a worker had left when it stopped; all zero unless there is a bug.
+struct Leftovers {
+  std::uint64_t connections = 0;
+  std::uint64_t pipes = 0;
+  std::uint64_t buffers = 0;
+};
+
+class WorkerThread {
+ public:
+  struct Setup {
+    std::uint32_t index = 0;
+    int cpu = -1;  // to pin to; -1: not
+    Capacity capacity;
+    io::UringFeatures features;
+    std::vector<worker::ListenerSocket> sockets;
+  };
+
+  WorkerThread(Setup setup, const pool::Snapshot& snapshot, pool::BackendTable& table, worker::Admission& admission,
+               worker::ProbeRequests* probes);
+  ~WorkerThread();
+
+  /// Makes the ring and begins to accept. Empty, or what went wrong. `on_end` runs on the thread when it ends.
+  [[nodiscard]] std::string start(std::function<void()> on_end);
+  void request_stop(Instant drain_deadline) { worker_->request_stop(drain_deadline); }
+  void request_stop_now() { worker_->request_stop_now(); }
+  void join();
+
+  [[nodiscard]] const worker::Counters& counters() const { return worker_->counters(); }
+  [[nodiscard]] Leftovers leftovers() const;
+
+ private:
+  void main(std::promise<std::string>& started, const std::function<void()>& on_end);
+
+  Setup setup_;
+  const pool::Snapshot& snapshot_;
+  pool::BackendTable& table_;
+  worker::Admission& admission_;
+  worker::ProbeRequests* probes_;
+  std::unique_ptr<io::Io> io_;
+  std::unique_ptr<worker::Worker> worker_;
+  std::thread thread_;
+};
+
+}  // namespace millrace::app

@@ -1,0 +1,31 @@
+#pragma once
+// The numbers of the relay, in one place. docs/data-path.md says how the measured ones were found.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include "millrace/base/time.hpp"
+
+namespace millrace::flow {
+
+// Copy: a receive is paused when this many buffers wait to be sent, and armed again at the low mark.
+inline constexpr std::uint32_t kQueueHigh = 16;
+inline constexpr std::uint32_t kQueueLow = 8;
+
+// Promotion: this many bytes in one direction, without a byte the other way and without a receive below kBulkReceive.
+inline constexpr std::uint32_t kPromoteBytes = 128 * 1024;
+inline constexpr std::uint32_t kBulkReceive = 2048;
+
+// Splice: the most that one flow moves before others get their turn; a move below kSmallMove is not worth a splice.
+inline constexpr std::size_t kSpliceMax = 1024 * 1024;
+inline constexpr std::uint32_t kSpliceAgain = 64 * 1024;  // after a move of this size more is likely to wait
+inline constexpr std::uint32_t kSmallMove = 4096;
+inline constexpr std::uint8_t kSmallMovesBeforeCopy = 16;
+
+inline constexpr Nanos kWatchAfter = std::chrono::milliseconds(20);
+inline constexpr Nanos kHousekeeping = std::chrono::milliseconds(500);
+inline constexpr Nanos kLingerTick = std::chrono::milliseconds(10);
+inline constexpr Nanos kLingerMax = std::chrono::seconds(60);  // without progress
+
+}  // namespace millrace::flow

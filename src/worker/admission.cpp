@@ -1,0 +1,61 @@
+#include "millrace/worker/admission.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "millrace/base/assert.hpp"
+
+namespace millrace::worker {
+
+Admission::Admission(std::uint32_t max_connections, std::vector<std::uint32_t> listener_limits, std::uint32_t workers)
+    : max_connections_(max_connections) {
+  MILLRACE_ASSERT(max_connections > 0, "a limit of no connections");
+  for (const std::uint32_t limit : listener_limits) {
+    listeners_.push_back(std::make_unique<ListenerCount>());
+    listeners_.back()->limit = limit;
+  }
+  for (std::uint32_t i = 0; i < workers; ++i) waiters_.push_back(std::make_unique<Waiter>());
+}
+
+void Admission::set_waker(std::uint32_t worker, io::Io* io) { waiters_[worker]->io = io; }
+
+bool Admission::admit(std::uint32_t listener) {
+  if (total_.fetch_add(1) >= max_connections_) {
+    total_.fetch_sub(1);
+    return false;
+  }
+  ListenerCount& count = *listeners_[listener];
+  if (count.limit != 0 && count.active.fetch_add(1) >= count.limit) {
+    count.active.fetch_sub(1);
+    total_.fetch_sub(1);
+    return false;
+  }
+  return true;
+}
+
+void Admission::release(std::uint32_t listener) {
+  total_.fetch_sub(1);
+  ListenerCount& count = *listeners_[listener];
+  if (count.limit != 0) count.active.fetch_sub(1);
+  // The waiter sets its flag and then looks at the counts; we lower the counts and then look at the flag. All of it is
+  // sequentially consistent, so one of us sees the other.
+  if (!anyone_waiting_.load()) return;
+  anyone_waiting_.store(false);
+  for (const auto& waiter : waiters_) {
+    if (waiter->waiting.exchange(false) && waiter->io != nullptr) waiter->io->wake();
+  }
+}
+
+std::uint32_t Admission::room(std::uint32_t listener) const {
+  const auto left = [](std::uint32_t limit, std::uint32_t used) { return used < limit ? limit - used : 0; };
+  const ListenerCount& count = *listeners_[listener];
+  const std::uint32_t global = left(max_connections_, total_.load());
+  return count.limit == 0 ? global : std::min(global, left(count.limit, count.active.load()));
+}
+
+void Admission::wait_for_room(std::uint32_t worker) {
+  waiters_[worker]->waiting.store(true);
+  anyone_waiting_.store(true);
+}
+
+}  // namespace millrace::worker

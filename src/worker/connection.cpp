@@ -1,0 +1,171 @@
+// What a worker does for one connection: choose a backend, connect, choose another when that fails, account for its end.
+
+#include "connection.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "millrace/base/assert.hpp"
+
+namespace millrace::worker {
+
+using flow::CloseReason;
+using flow::Verdict;
+using pool::PickOutcome;
+
+namespace {
+
+constexpr Nanos kTurnaround = std::chrono::seconds(1);           // before the same backend is tried again
+constexpr Nanos kLocalFaultPause = std::chrono::milliseconds(50);  // before trying again when this machine is short
+
+/// Whether a failed connect says something about this machine rather than about the backend (behaviour rule 11).
+bool is_local_fault(int error) {
+  switch (error) {
+    case EADDRNOTAVAIL:  // source ports used up
+    case EADDRINUSE:
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case EACCES:  // a local firewall rule
+    case EPERM:
+    case EAFNOSUPPORT:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+void Worker::begin_connection(ListenerState& listener, io::Fd client) {
+  counters_.accepted.add();
+  Connection* connection =
+      connections_.take(client, listener.listener, flow_options_[listener.listener], context_.now);
+  if (connection == nullptr) {  // only after a burst far beyond the limit within one batch
+    counters_.refused.add();
+    io_.close(client, io::CloseMode::reset);
+    return;
+  }
+  const pool::Pool& pool = snapshot_.pools[snapshot_.listeners[listener.listener].pool];
+  if (pool.algorithm == balance::Algorithm::source_hash) {
+    connection->client_hash = net::hash_client(io_.peer(client), pool.hash.prefix_v4, pool.hash.prefix_v6,
+                                               pool.hash.key == pool::HashKey::source_ip_port);
+  }
+  connection->admitted = admission_.admit(listener.listener);
+  if (connection->admitted) return connect(*connection);
+  connection->flow.wait(context_, kNever);
+  listener.parked.push_back({connection->flow.slot(), connection->flow.generation()});
+}
+
+void Worker::handle(Connection& connection, Verdict verdict) {
+  switch (verdict) {
+    case Verdict::connected:
+      table_.clear_failures(snapshot_.pools[snapshot_.listeners[connection.listener].pool].backends[connection.backend].id);
+      break;
+    case Verdict::connect_failed:
+      return on_connect_failed(connection);
+    case Verdict::retry:
+      return connect(connection);
+    case Verdict::closed:
+      return end_connection(connection);
+    case Verdict::ongoing:
+      break;
+  }
+  if (connection.flow.waits_for_buffers() && !connection.queued_for_buffers) {
+    connection.queued_for_buffers = true;
+    starved_.push_back({connection.flow.slot(), connection.flow.generation()});
+  }
+}
+
+void Worker::connect(Connection& connection) {
+  const std::uint32_t pool_index = snapshot_.listeners[connection.listener].pool;
+  const pool::Pool& pool = snapshot_.pools[pool_index];
+  if (connection.attempts > pool.retries) {
+    const bool ours = is_local_fault(connection.flow.connect_error());
+    return refuse(connection, ours ? CloseReason::local_error : CloseReason::connect_failed);
+  }
+  pool::PickRequest request{.client_hash = connection.client_hash, .tried = connection.tried};
+  if (pool.algorithm == balance::Algorithm::random_two) request.random = rng_.next();
+  const pool::Pick pick = pickers_[pool_index].pick(request);
+  switch (pick.outcome) {
+    case PickOutcome::picked:
+      connection.backend = pick.index;
+      connection.holds_backend = true;
+      return connect_to(connection, pick.index);
+    case PickOutcome::picked_again:  // give it a moment before it is asked again (behaviour rule 10)
+      table_.release(pool.backends[pick.index].id);
+      connection.tried.clear();
+      return connection.flow.wait(context_, context_.now + std::min(pool.connect_timeout, kTurnaround));
+    case PickOutcome::all_full:
+    case PickOutcome::none:
+      return refuse(connection, connection.attempts > 0 ? CloseReason::connect_failed : CloseReason::no_backend);
+  }
+}
+
+void Worker::connect_to(Connection& connection, std::uint32_t backend_index) {
+  const std::uint32_t pool_index = snapshot_.listeners[connection.listener].pool;
+  const pool::Pool& pool = snapshot_.pools[pool_index];
+  const pool::Backend& backend = pool.backends[backend_index];
+  ++connection.attempts;
+  counters_.connect_attempts.add();
+  const int error =
+      connection.flow.connect(context_, backend.address, source_for(pool_index, backend), pool.connect_timeout);
+  if (error == 0) return;
+  counters_.local_faults.add();
+  if (error == EADDRNOTAVAIL) counters_.port_exhausted.add();
+  release_backend(connection);
+  if (connection.attempts > pool.retries) return refuse(connection, CloseReason::local_error);
+  connection.flow.wait(context_, context_.now + kLocalFaultPause);
+}
+
+void Worker::on_connect_failed(Connection& connection) {
+  const pool::Pool& pool = snapshot_.pools[snapshot_.listeners[connection.listener].pool];
+  const pool::BackendId id = pool.backends[connection.backend].id;
+  const int error = connection.flow.connect_error();
+  if (is_local_fault(error)) {
+    counters_.local_faults.add();
+    if (error == EADDRNOTAVAIL) counters_.port_exhausted.add();
+  } else {
+    counters_.connect_failures.add();
+    const std::uint32_t in_a_row = table_.count_failure(id);
+    if (probes_ != nullptr && pool.passive_failures != 0 && in_a_row % pool.passive_failures == 0) {
+      probes_->request_probe(id);
+    }
+  }
+  connection.tried.add(connection.backend);
+  release_backend(connection);
+  connect(connection);
+}
+
+net::Endpoint Worker::source_for(std::uint32_t pool_index, const pool::Backend& backend) {
+  const std::vector<net::Endpoint>& sources = snapshot_.pools[pool_index].sources;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    const net::Endpoint& source = sources[next_source_[pool_index]++ % sources.size()];
+    if (source.family() == backend.address.family()) return source;
+  }
+  return {};
+}
+
+void Worker::refuse(Connection& connection, CloseReason reason) {
+  counters_.refused.add();
+  handle(connection, connection.flow.abort(context_, reason));
+}
+
+void Worker::release_backend(Connection& connection) {
+  if (!connection.holds_backend) return;
+  connection.holds_backend = false;
+  const pool::Pool& pool = snapshot_.pools[snapshot_.listeners[connection.listener].pool];
+  table_.release(pool.backends[connection.backend].id);
+}
+
+void Worker::end_connection(Connection& connection) {
+  release_backend(connection);
+  if (connection.admitted) admission_.release(connection.listener);
+  counters_.closed[static_cast<std::size_t>(connection.flow.close_reason())].add();
+  connections_.give_back(&connection);
+  // Descriptors are free again: whoever paused for the lack of them may go on.
+  for (ListenerState& listener : listeners_) listener.paused_until = Instant::min();
+}
+
+}  // namespace millrace::worker

@@ -1,0 +1,39 @@
+#pragma once
+// What a worker knows of one connection besides its flow. Lives in a slab slot.
+
+#include <cstdint>
+#include <deque>
+
+#include "millrace/flow/tcp_flow.hpp"
+#include "millrace/pool/picker.hpp"
+#include "millrace/worker/worker.hpp"
+
+namespace millrace::worker {
+
+struct Worker::Connection {
+  Connection(SlotId id, io::Fd client, std::uint32_t of_listener, const flow::FlowOptions& options, Instant now)
+      : flow(id.index, id.generation, client, options, now), listener(of_listener) {}
+
+  flow::TcpFlow flow;
+  pool::TriedSet tried;
+  std::uint64_t client_hash = 0;    // source_hash only
+  std::uint32_t listener;           // index into Snapshot::listeners
+  std::uint32_t backend = 0;        // index into the pool's backends; meaningful while holds_backend
+  std::uint16_t attempts = 0;       // connects begun
+  bool holds_backend = false;       // it is counted in the backend's active connections
+  bool admitted = false;            // it is counted in Admission
+  bool queued_for_buffers = false;  // it has an entry in starved_
+};
+
+struct Worker::ListenerState {
+  io::Fd fd = io::Fd::none;  // none once closed
+  std::uint32_t listener = 0;
+  std::uint32_t socket = 0;  // its own index, in the tags of its accepts
+  io::AcceptMode mode = io::AcceptMode::multishot;
+  bool armed = false;
+  bool cancelling = false;
+  Instant paused_until = Instant::min();
+  std::deque<SlotId> parked{};  // accepted beyond a limit (a race of at most one batch); begun when there is room
+};
+
+}  // namespace millrace::worker
