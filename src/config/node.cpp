@@ -35,7 +35,7 @@ std::string_view description(Node::Kind kind) {
 }
 
 std::string Place::name_of(std::string_view key) const {
-  const std::string shown = key.size() > kQuoteBytesMax ? quoted(key) : toml_key(key);
+  std::string shown = key.size() > kQuoteBytesMax ? quoted(key) : toml_key(key);
   if (name_.empty()) return shown;
   return name_ + (option_ ? ": " : ".") + shown;
 }

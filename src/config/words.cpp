@@ -57,6 +57,7 @@ template <>
 std::span<const Choice<balance::Algorithm>> choices() {
   static const std::vector<Choice<balance::Algorithm>> all = [] {
     std::vector<Choice<balance::Algorithm>> list;
+    list.reserve(balance::kAlgorithms.size() + 1);
     for (const balance::Algorithm algorithm : balance::kAlgorithms)
       list.push_back({balance::name(algorithm), algorithm});
     list.push_back({"least_latency", std::nullopt});

@@ -52,7 +52,7 @@ Verdict TcpFlow::on_completion(FlowContext& context, const io::Completion& compl
     case OpKind::watch:
       on_watch(context, side, completion.result);
       if (reason_ == CloseReason::client_reset && (stage_ == Stage::connecting || stage_ == Stage::waiting)) {
-        return begin_closing(context);
+        return abort(context, CloseReason::client_reset);
       }
       break;
     case OpKind::none:
@@ -70,7 +70,8 @@ Verdict TcpFlow::on_connect(FlowContext& context, int result) {
   if (result < 0) {
     connect_error_ = connect_timed_out_ ? ETIMEDOUT : -result;
     Half& backend = half(Side::backend);
-    context.io.close(backend.fd, io::CloseMode::normal);
+    // A connect that was given up may stand all the same by now; it must not look like a stream that has ended.
+    context.io.close(backend.fd, io::CloseMode::reset);
     backend = Half{};
     stage_ = Stage::waiting;
     return Verdict::connect_failed;
@@ -238,7 +239,11 @@ void TcpFlow::note_write_failed(FlowContext& context, Side side, int error) {
   // receive. But a send that ended short has swallowed an error (io_send() with MSG_WAITALL returns what it had done), most
   // likely the reset. ENOTCONN comes from shutdown(2), which leaves the error for the receive to tell.
   h.write_reset = (error != EPIPE || h.sent_short) && error != ENOTCONN;
-  if (h.write_reset) note_reason(side == Side::client ? CloseReason::client_reset : CloseReason::backend_reset);
+  if (h.write_reset) {
+    note_reason(side == Side::client ? CloseReason::client_reset : CloseReason::backend_reset);
+  } else {
+    note_reason(side == Side::client ? CloseReason::client_fin : CloseReason::backend_fin);
+  }
 }
 
 void TcpFlow::note_forwarded(FlowContext& context, Side from, std::uint32_t length, bool spliced) {
