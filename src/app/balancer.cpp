@@ -174,9 +174,8 @@ class Balancer {
     for (const Bound& bound : listening_.addresses) {
       log::info("listening", {{"listener", bound.listener}, {"address", bound.address.to_string()}});
     }
-    log::info("ready", {{"workers", capacity_.workers},
-                        {"listeners", config_.listeners.size()},
-                        {"backends", table_.rows()}});
+    log::info("ready",
+              {{"workers", capacity_.workers}, {"listeners", config_.listeners.size()}, {"backends", table_.rows()}});
     return true;
   }
 

@@ -27,14 +27,13 @@ Capacity derive_capacity(const config::Runtime& runtime, const Machine& machine,
                                  std::min<std::uint64_t>(probed, kProbesAtOnce) + kFilesPerPipe * pipes;
   const std::uint64_t affordable = files > reserved ? (files - reserved) / kFilesPerConnection : 0;
   capacity.affordable_connections = static_cast<std::uint32_t>(std::max<std::uint64_t>(affordable, 1));
-  capacity.max_connections =
-      runtime.max_connections != 0 ? runtime.max_connections : capacity.affordable_connections;
+  capacity.max_connections = runtime.max_connections != 0 ? runtime.max_connections : capacity.affordable_connections;
   // Any worker may come to hold all connections. Memory is only reserved; it is touched when it is used.
   capacity.slots = capacity.max_connections + kSlotsSpare;
   capacity.pipes = static_cast<std::uint32_t>(std::max<std::uint64_t>(pipes / capacity.workers, 1));
   // Two for each connection: a direction that waits for a slow reader can always hold one.
-  capacity.buffers =
-      static_cast<std::uint32_t>(std::clamp<std::uint64_t>(std::uint64_t{2} * capacity.slots, kBuffersMin, kBuffersMax));
+  capacity.buffers = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(std::uint64_t{2} * capacity.slots, kBuffersMin, kBuffersMax));
   return capacity;
 }
 

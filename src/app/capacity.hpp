@@ -9,17 +9,18 @@
 namespace millrace::app {
 
 struct Machine {
-  std::uint32_t cpus = 1;         // that this process may use
+  std::uint32_t cpus = 1;           // that this process may use
   std::uint64_t open_files = 1024;  // RLIMIT_NOFILE after raising
 };
 
 struct Capacity {
   std::uint32_t workers = 1;
-  std::uint32_t max_connections = 0;       // over all workers
-  std::uint32_t affordable_connections = 0;  // what the file limit allows; below max_connections when that was configured
-  std::uint32_t slots = 0;                 // of one worker
-  std::uint32_t pipes = 0;                 // of one worker
-  std::uint32_t buffers = 0;               // of one worker
+  std::uint32_t max_connections = 0;  // over all workers
+  std::uint32_t affordable_connections =
+      0;                      // what the file limit allows; below max_connections when that was configured
+  std::uint32_t slots = 0;    // of one worker
+  std::uint32_t pipes = 0;    // of one worker
+  std::uint32_t buffers = 0;  // of one worker
 };
 
 /// A file limit far above any need (container runtimes set 2^30) is used up to this: nothing is sized by more.

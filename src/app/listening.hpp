@@ -1,6 +1,6 @@
 #pragma once
-// Opens the listening sockets of all listeners for all workers, before any thread starts. Owns them until the workers take
-// over; removes unix socket files at the end.
+// Opens the listening sockets of all listeners for all workers, before any thread starts. Owns them until the workers
+// take over; removes unix socket files at the end.
 
 #include <string>
 #include <vector>

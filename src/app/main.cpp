@@ -1,3 +1,5 @@
 #include "cli.hpp"
 
-int main(int argc, char** argv) { return millrace::app::run_command_line(argc, argv); }
+int main(int argc, char** argv) {
+  return millrace::app::run_command_line(argc, argv);
+}

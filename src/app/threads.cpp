@@ -13,7 +13,9 @@ namespace millrace::app {
 
 namespace {
 
-void name_thread(const std::string& name) { ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str()); }
+void name_thread(const std::string& name) {
+  ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
+}
 
 void pin_thread(int cpu) {
   cpu_set_t set;
@@ -83,7 +85,9 @@ ProberThread::ProberThread(const config::Config& config, const pool::Snapshot& s
                            const io::UringFeatures& features)
     : targets_(probe_targets(config, snapshot)), snapshot_(snapshot), table_(table), features_(features) {}
 
-ProberThread::~ProberThread() { stop(); }
+ProberThread::~ProberThread() {
+  stop();
+}
 
 std::string ProberThread::start() {
   std::promise<std::string> started;
@@ -101,8 +105,9 @@ void ProberThread::main(std::promise<std::string>& started) {
       features_);
   if (!made) return started.set_value(made.error());
   io_ = std::move(made).value();
-  prober_ = std::make_unique<health::Prober>(*io_, table_, std::move(targets_), seed(),
-                                             [this](const health::Transition& transition) { on_transition(transition); });
+  prober_ =
+      std::make_unique<health::Prober>(*io_, table_, std::move(targets_), seed(),
+                                       [this](const health::Transition& transition) { on_transition(transition); });
   started.set_value({});
   prober_->run();
 }
@@ -131,7 +136,9 @@ void ProberThread::stop() {
   thread_.join();
 }
 
-void ProberThread::request_probe(pool::BackendId id) { prober_->request_probe(id); }
+void ProberThread::request_probe(pool::BackendId id) {
+  prober_->request_probe(id);
+}
 
 // ---- a worker ----
 
@@ -161,12 +168,11 @@ void WorkerThread::main(std::promise<std::string>& started, const std::function<
       io::make_uring_io({.buffers = {.count = setup_.capacity.buffers}}, setup_.features);
   if (!made) return started.set_value(made.error());
   io_ = std::move(made).value();
-  worker_ = std::make_unique<worker::Worker>(*io_, snapshot_, table_, admission_, setup_.sockets,
-                                             worker::WorkerOptions{.index = setup_.index,
-                                                                   .slots = setup_.capacity.slots,
-                                                                   .pipes = setup_.capacity.pipes,
-                                                                   .seed = seed()},
-                                             probes_);
+  worker_ = std::make_unique<worker::Worker>(
+      *io_, snapshot_, table_, admission_, setup_.sockets,
+      worker::WorkerOptions{
+          .index = setup_.index, .slots = setup_.capacity.slots, .pipes = setup_.capacity.pipes, .seed = seed()},
+      probes_);
   worker_->start();
   const bool running = worker_->pass(io_->now());  // submits the accepts
   started.set_value({});

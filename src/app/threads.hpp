@@ -1,6 +1,6 @@
 #pragma once
-// The threads of the balancer: a worker each, and the prober. Each makes its own ring on its own thread (a ring belongs to
-// the thread that made it) and reports how that went.
+// The threads of the balancer: a worker each, and the prober. Each makes its own ring on its own thread (a ring belongs
+// to the thread that made it) and reports how that went.
 
 #include <atomic>
 #include <cstdint>

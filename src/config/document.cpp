@@ -12,7 +12,7 @@
 #define TOML_ASSERT(condition) static_assert(true)
 #include <toml++/toml.h>
 
-#include "key_depth.hpp"
+#include "hazards.hpp"
 #include "syntax_hint.hpp"
 #include "text.hpp"
 
@@ -77,9 +77,7 @@ Document failed(Position position, std::string message) {
 }  // namespace
 
 Document parse_document(std::string_view text) {
-  if (const auto deep = find_too_deep_key(text)) {
-    return failed(*deep, fmt::format("this key has more than {} parts", kKeyPartsMax));
-  }
+  if (auto hazard = find_hazard(text)) return {std::nullopt, *std::move(hazard)};
   try {
     return {convert(toml::parse(text)), {}};
   } catch (const toml::parse_error& error) {

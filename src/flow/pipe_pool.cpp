@@ -9,7 +9,9 @@ PipePool::PipePool(io::Io& io, std::uint32_t max_open, std::uint32_t max_kept)
   kept_.reserve(max_kept);
 }
 
-PipePool::~PipePool() { trim(); }
+PipePool::~PipePool() {
+  trim();
+}
 
 bool PipePool::take(io::Pipe& pipe) {
   MILLRACE_ASSERT(pipe.read_end == io::Fd::none, "the direction holds a pipe already");

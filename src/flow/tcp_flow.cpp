@@ -5,8 +5,8 @@
 
 #include <cerrno>
 
-#include "millrace/base/assert.hpp"
 #include "limits.hpp"
+#include "millrace/base/assert.hpp"
 
 namespace millrace::flow {
 

@@ -18,7 +18,9 @@ bool TcpFlow::half_closed() const {
   return std::any_of(halves_.begin(), halves_.end(), [](const Half& h) { return h.eof_seen || h.write_failed; });
 }
 
-Nanos TcpFlow::silence_allowed() const { return half_closed() ? options_->half_close_timeout : options_->idle_timeout; }
+Nanos TcpFlow::silence_allowed() const {
+  return half_closed() ? options_->half_close_timeout : options_->idle_timeout;
+}
 
 Instant TcpFlow::next_deadline() const {
   Instant soonest = stage_deadline_;
@@ -85,8 +87,8 @@ Verdict TcpFlow::on_timer(FlowContext& context) {
 
 // ---- lingering ----
 
-/// Whether closing now could lose bytes that were already handed to the kernel: by a reset, or because the peer may still
-/// send, which a closed socket answers with a reset.
+/// Whether closing now could lose bytes that were already handed to the kernel: by a reset, or because the peer may
+/// still send, which a closed socket answers with a reset.
 bool TcpFlow::needs_linger(FlowContext& context, Side side) const {
   const Half& h = half(side);
   if (h.fd == io::Fd::none || h.read_failed || h.write_failed) return false;

@@ -14,7 +14,9 @@ using io::OpKind;
 namespace {
 
 /// Results that mean "try again", not "this connection is broken".
-bool is_transient(int error) { return error == EAGAIN || error == EINTR || error == ECANCELED; }
+bool is_transient(int error) {
+  return error == EAGAIN || error == EINTR || error == ECANCELED;
+}
 
 }  // namespace
 
@@ -236,8 +238,8 @@ void TcpFlow::note_write_failed(FlowContext& context, Side side, int error) {
   h.write_failed = true;
   last_activity_ = context.now;
   // EPIPE: it had closed in order before it refused our bytes (tcp_reset() in CLOSE_WAIT), or the reset was told to a
-  // receive. But a send that ended short has swallowed an error (io_send() with MSG_WAITALL returns what it had done), most
-  // likely the reset. ENOTCONN comes from shutdown(2), which leaves the error for the receive to tell.
+  // receive. But a send that ended short has swallowed an error (io_send() with MSG_WAITALL returns what it had done),
+  // most likely the reset. ENOTCONN comes from shutdown(2), which leaves the error for the receive to tell.
   h.write_reset = (error != EPIPE || h.sent_short) && error != ENOTCONN;
   if (h.write_reset) {
     note_reason(side == Side::client ? CloseReason::client_reset : CloseReason::backend_reset);

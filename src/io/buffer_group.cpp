@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <limits>
 #include <new>
 
@@ -22,6 +23,7 @@ BufferGroup::BufferGroup(Options options)
     entries_[i].next = i + 1 < options.count ? static_cast<BufferId>(i + 1) : kNoBuffer;
   }
   free_head_ = 0;
+  free_min_ = free_count_;
 }
 
 BufferGroup::~BufferGroup() {
@@ -36,8 +38,30 @@ BufferId BufferGroup::take() {
   free_head_ = entry.next;
   entry.next = kNoBuffer;
   entry.free = false;
+  if (!entry.touched) {
+    entry.touched = true;
+    ++touched_;
+  }
   --free_count_;
+  free_min_ = std::min(free_min_, free_count_);
   return id;
+}
+
+void BufferGroup::trim(std::uint32_t keep) {
+  const std::uint32_t used_lately = free_count_ - free_min_;
+  std::uint32_t skip = std::max(keep, used_lately);
+  free_min_ = free_count_;
+  BufferId id = free_head_;
+  for (; id != kNoBuffer && skip > 0; --skip) id = entries_[id].next;
+  // The deepest ones go, at most kTrimMax, so that touched ones still come first.
+  std::uint32_t cold = 0;
+  for (BufferId i = id; i != kNoBuffer && entries_[i].touched; i = entries_[i].next) ++cold;
+  for (std::uint32_t left_hot = cold > kTrimMax ? cold - kTrimMax : 0; left_hot > 0; --left_hot) id = entries_[id].next;
+  for (; id != kNoBuffer && entries_[id].touched; id = entries_[id].next) {
+    ::madvise(data(id), bytes_per_buffer_, MADV_DONTNEED);
+    entries_[id].touched = false;
+    --touched_;
+  }
 }
 
 void BufferGroup::give_back(BufferId id) {

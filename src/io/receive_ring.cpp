@@ -74,6 +74,22 @@ void ReceiveRing::taken(BufferId id) {
   MILLRACE_ASSERT(id < group_.count(), "the kernel fills buffers of the group only");
   MILLRACE_ASSERT(lent_ > 0, "the kernel fills lent buffers only");
   --lent_;
+  ++taken_;
+  released_ = false;
+}
+
+void ReceiveRing::release_cold() {
+  const bool used_round = taken_ >= lent_;
+  taken_ = 0;
+  if (used_round || !may_be_cold()) return;
+  const auto mask = static_cast<std::uint32_t>(io_uring_buf_ring_mask(entries_));
+  // The kernel takes from the oldest on; the first few stay warm.
+  for (std::uint32_t age = lent_ - kFirstTarget; age > 0; --age) {
+    const io_uring_buf& lent = shared_->bufs[(shared_->tail - age) & mask];
+    ::madvise(group_.data(lent.bid), group_.bytes_per_buffer(), MADV_DONTNEED);
+  }
+  target_ = std::max(target_ / 2, std::min(kFirstTarget, target_max_));
+  released_ = true;
 }
 
 }  // namespace millrace::io

@@ -33,6 +33,13 @@ class ReceiveRing {
   /// A receive found no buffer.
   void note_shortage() { shortage_seen_ = true; }
 
+  /// Whether more memory than usual is lent that may be cold: worth a look by release_cold().
+  [[nodiscard]] bool may_be_cold() const { return lent_ > kFirstTarget && !released_; }
+  /// Gives the memory of lent buffers back to the kernel, when they were not all used since the last call. They stay
+  /// lent, only empty. The kernel must not be filling any: with deferred task work it does so only while the ring is
+  /// entered, and what it has filled must have been reaped.
+  void release_cold();
+
   [[nodiscard]] std::uint32_t lent() const { return lent_; }
   [[nodiscard]] std::uint32_t target() const { return target_; }
 
@@ -54,6 +61,8 @@ class ReceiveRing {
   bool filled_up_ = false;      // the last refill() reached the target
   std::uint32_t used_max_ = 0;  // most buffers used between two refills, in this decay period
   std::uint32_t period_ = 0;    // refills in this decay period
+  std::uint32_t taken_ = 0;     // since the last release_cold()
+  bool released_ = false;       // nothing has been taken since the memory was released
 };
 
 }  // namespace millrace::io

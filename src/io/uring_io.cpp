@@ -34,6 +34,9 @@ constexpr std::uint32_t kTurnsOutsideMax = 8;
 /// Ring splices run on kernel worker threads, by default up to RLIMIT_NPROC of them; they do not wait there.
 constexpr unsigned kSpliceWorkersMax = 16;
 
+constexpr std::uint32_t kBuffersKept = 128;  // warm ones; 2 MiB
+constexpr Nanos kTrimAfter = std::chrono::seconds(1);
+
 constexpr std::int32_t kPollBits = kPollIn | kPollOut | kPollError | kPollHangup;
 
 Instant read_clock() {
@@ -97,10 +100,22 @@ std::span<const Completion> UringIo::turn(Instant deadline) {
   batch_.clear();
   receive_ring_.refill();
   run_splices();
-  enter(deadline);
+  enter(std::min(deadline, trim_at_));
   now_ = read_clock();
   reap();
+  trim_memory();
   return batch_;
+}
+
+/// What a burst touched goes back to the kernel when it has not been needed for a second.
+void UringIo::trim_memory() {
+  if (now_ >= trim_at_) {
+    buffers_.trim(kBuffersKept);
+    if (features_.defer_taskrun && ring_.completions() == 0) receive_ring_.release_cold();
+    trim_at_ = kNever;
+  }
+  const bool cold = buffers_.free_touched() > kBuffersKept || receive_ring_.may_be_cold();
+  if (trim_at_ == kNever && cold) trim_at_ = now_ + kTrimAfter;
 }
 
 void UringIo::run_splices() {

@@ -51,6 +51,7 @@ class UringIo final : public Io {
   void arm_wake();
   void run_splices();
   void enter(Instant deadline);
+  void trim_memory();
   void reap();
   void reap_one(const io_uring_cqe& cqe);
   void reap_wake(const io_uring_cqe& cqe);
@@ -69,6 +70,7 @@ class UringIo final : public Io {
   Ring ring_;
   std::vector<Completion> batch_;
   Instant now_;
+  Instant trim_at_ = kNever;         // set while a burst has left memory that may not be needed any more
   std::uint32_t turns_outside_ = 0;  // since the ring was last entered
   int wake_fd_ = -1;
   std::atomic<bool> wake_pending_{false};  // set exactly while wake_fd_ has been written and turn() has not seen it

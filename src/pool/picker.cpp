@@ -19,7 +19,8 @@ Picker::Picker(const Pool& pool, BackendTable& table)
       primary_(make_tier(0, pool.primaries, pool.primary_table)),
       backup_(make_tier(pool.primaries, static_cast<std::uint32_t>(pool.backends.size()), pool.backup_table)) {}
 
-Picker::Tier Picker::make_tier(std::uint32_t begin, std::uint32_t end, const std::optional<balance::Maglev>& hashes) const {
+Picker::Tier Picker::make_tier(std::uint32_t begin, std::uint32_t end,
+                               const std::optional<balance::Maglev>& hashes) const {
   std::vector<std::uint32_t> weights;
   for (std::uint32_t i = begin; i < end; ++i) weights.push_back(pool_.backends[i].weight);
   Cursor cursor = std::monostate{};
@@ -37,7 +38,10 @@ Picker::Tier Picker::make_tier(std::uint32_t begin, std::uint32_t end, const std
     case Algorithm::first:
       break;
   }
-  return {.begin = begin, .weights = std::move(weights), .hashes = hashes ? &*hashes : nullptr, .cursor = std::move(cursor)};
+  return {.begin = begin,
+          .weights = std::move(weights),
+          .hashes = hashes ? &*hashes : nullptr,
+          .cursor = std::move(cursor)};
 }
 
 bool Picker::usable(std::uint32_t index, Health health) const {

@@ -12,13 +12,13 @@ namespace {
 std::vector<Backend> build_backends(const config::Pool& pool, std::uint32_t& next_id) {
   std::vector<Backend> backends;
   for (const config::Backend& backend : pool.backends) {
-    backends.push_back({.id = BackendId{next_id++},
-                        .name = backend.name,
-                        .address = backend.address,
-                        .weight = backend.weight,
-                        .backup = backend.backup,
-                        .max_connections = backend.max_connections != 0 ? backend.max_connections
-                                                                        : pool.max_connections_per_backend});
+    backends.push_back(
+        {.id = BackendId{next_id++},
+         .name = backend.name,
+         .address = backend.address,
+         .weight = backend.weight,
+         .backup = backend.backup,
+         .max_connections = backend.max_connections != 0 ? backend.max_connections : pool.max_connections_per_backend});
   }
   std::stable_partition(backends.begin(), backends.end(), [](const Backend& backend) { return !backend.backup; });
   return backends;

@@ -17,7 +17,9 @@ Admission::Admission(std::uint32_t max_connections, std::vector<std::uint32_t> l
   for (std::uint32_t i = 0; i < workers; ++i) waiters_.push_back(std::make_unique<Waiter>());
 }
 
-void Admission::set_waker(std::uint32_t worker, io::Io* io) { waiters_[worker]->io = io; }
+void Admission::set_waker(std::uint32_t worker, io::Io* io) {
+  waiters_[worker]->io = io;
+}
 
 bool Admission::admit(std::uint32_t listener) {
   if (total_.fetch_add(1) >= max_connections_) {

@@ -1,4 +1,5 @@
-// What a worker does for one connection: choose a backend, connect, choose another when that fails, account for its end.
+// What a worker does for one connection: choose a backend, connect, choose another when that fails, account for its
+// end.
 
 #include "connection.hpp"
 
@@ -15,7 +16,7 @@ using pool::PickOutcome;
 
 namespace {
 
-constexpr Nanos kTurnaround = std::chrono::seconds(1);           // before the same backend is tried again
+constexpr Nanos kTurnaround = std::chrono::seconds(1);             // before the same backend is tried again
 constexpr Nanos kLocalFaultPause = std::chrono::milliseconds(50);  // before trying again when this machine is short
 
 /// Whether a failed connect says something about this machine rather than about the backend (behaviour rule 11).
@@ -40,8 +41,7 @@ bool is_local_fault(int error) {
 
 void Worker::begin_connection(ListenerState& listener, io::Fd client) {
   counters_.accepted.add();
-  Connection* connection =
-      connections_.take(client, listener.listener, flow_options_[listener.listener], context_.now);
+  Connection* connection = connections_.take(client, listener.listener, flow_options_[listener.listener], context_.now);
   if (connection == nullptr) {  // only after a burst far beyond the limit within one batch
     counters_.refused.add();
     io_.close(client, io::CloseMode::reset);
@@ -61,7 +61,8 @@ void Worker::begin_connection(ListenerState& listener, io::Fd client) {
 void Worker::handle(Connection& connection, Verdict verdict) {
   switch (verdict) {
     case Verdict::connected:
-      table_.clear_failures(snapshot_.pools[snapshot_.listeners[connection.listener].pool].backends[connection.backend].id);
+      table_.clear_failures(
+          snapshot_.pools[snapshot_.listeners[connection.listener].pool].backends[connection.backend].id);
       break;
     case Verdict::connect_failed:
       return on_connect_failed(connection);

@@ -82,7 +82,9 @@ Worker::~Worker() {
   connections_.for_each([this](Connection& connection) { connection.flow.disarm(timers_); });
 }
 
-std::size_t Worker::connection_bytes() { return Slab<Connection>::slot_bytes(); }
+std::size_t Worker::connection_bytes() {
+  return Slab<Connection>::slot_bytes();
+}
 
 void Worker::start() {
   context_.now = io_.now();

@@ -1,6 +1,6 @@
 #pragma once
-// PipePool: kernel pipes of one worker, kept for reuse. A pipe is taken by one direction of one flow at a time and comes
-// back empty, or is closed when bytes are left in it. One thread.
+// PipePool: kernel pipes of one worker, kept for reuse. A pipe is taken by one direction of one flow at a time and
+// comes back empty, or is closed when bytes are left in it. One thread.
 
 #include <cstdint>
 #include <vector>

@@ -1,12 +1,12 @@
 #pragma once
 // TcpFlow: one client connection and its backend connection, from accept to the last close.
 //
-// Owns both descriptors, the bytes on their way and up to two pipes. Lives in a slab slot of one worker and is used on that
-// thread only. It knows nothing of pools, balancing or health: it is given an endpoint and answers with a Verdict.
+// Owns both descriptors, the bytes on their way and up to two pipes. Lives in a slab slot of one worker and is used on
+// that thread only. It knows nothing of pools, balancing or health: it is given an endpoint and answers with a Verdict.
 //
-// Completions and timers only record facts (bytes queued, eof_seen, no longer armed, …); advance() then compares what the
-// flow wants with what is in flight and submits the difference. So half-close, back-pressure, a lack of buffers, promotion to
-// splice and the end are all the same path.
+// Completions and timers only record facts (bytes queued, eof_seen, no longer armed, …); advance() then compares what
+// the flow wants with what is in flight and submits the difference. So half-close, back-pressure, a lack of buffers,
+// promotion to splice and the end are all the same path.
 //
 //   connecting ──connected──▶ relaying ──both directions done──▶ lingering ──▶ closing ──nothing in flight──▶ (closed)
 //     │  ▲                        │
@@ -17,7 +17,8 @@
 //
 // A direction is named by the half that its bytes come from. Bytes travel in one of two ways:
 //   copy    received into provided buffers, queued, sent. An idle direction holds no buffer.
-//   splice  poll, socket to pipe, pipe to socket. Used for bulk; a quiet direction gives its pipe back and returns to copy.
+//   splice  poll, socket to pipe, pipe to socket. Used for bulk; a quiet direction gives its pipe back and returns to
+//   copy.
 
 #include <array>
 #include <cstdint>
@@ -31,7 +32,9 @@
 namespace millrace::flow {
 
 enum class Side : std::uint8_t { client = 0, backend = 1 };
-[[nodiscard]] constexpr Side other(Side side) { return side == Side::client ? Side::backend : Side::client; }
+[[nodiscard]] constexpr Side other(Side side) {
+  return side == Side::client ? Side::backend : Side::client;
+}
 
 enum class Forwarding : std::uint8_t { automatic, copy, splice };
 
@@ -52,8 +55,8 @@ struct FlowTotals {
   std::uint64_t bytes_spliced = 0;
   std::uint64_t promotions = 0;
   std::uint64_t demotions = 0;
-  std::uint64_t receive_pauses = 0;      // back-pressure stopped a receive
-  std::uint64_t buffer_shortages = 0;    // a receive ended for lack of a buffer
+  std::uint64_t receive_pauses = 0;    // back-pressure stopped a receive
+  std::uint64_t buffer_shortages = 0;  // a receive ended for lack of a buffer
 };
 
 /// What a flow may use. One per worker.
@@ -87,7 +90,8 @@ class TcpFlow : private TimerNode {
   static TcpFlow& from_timer(TimerNode& node) { return static_cast<TcpFlow&>(node); }
 
   /// Starts connecting. Returns 0, or the errno of a local fault (nothing has changed then).
-  [[nodiscard]] int connect(FlowContext& context, const net::Endpoint& remote, const net::Endpoint& source, Nanos timeout);
+  [[nodiscard]] int connect(FlowContext& context, const net::Endpoint& remote, const net::Endpoint& source,
+                            Nanos timeout);
   /// Does nothing until `until`, then answers `retry`; notices meanwhile when the client resets.
   void wait(FlowContext& context, Instant until);
 
@@ -167,7 +171,9 @@ class TcpFlow : private TimerNode {
   void note_read_failed(FlowContext& context, Side side);
   void note_write_failed(FlowContext& context, Side side, int error);
   void note_reason(CloseReason reason);
-  [[nodiscard]] static bool may_read(const Half& half) { return !half.eof_seen && !half.read_failed && !half.end_unsure; }
+  [[nodiscard]] static bool may_read(const Half& half) {
+    return !half.eof_seen && !half.read_failed && !half.end_unsure;
+  }
   void note_received(FlowContext& context, Side side, std::uint32_t length);
   void note_forwarded(FlowContext& context, Side from, std::uint32_t length, bool spliced);
 
@@ -203,8 +209,9 @@ class TcpFlow : private TimerNode {
   std::array<Half, 2> halves_;
   Instant started_;
   Instant last_activity_;
-  Instant stage_deadline_ = kNever;  // connecting: give up; waiting: go on; relaying: housekeeping; lingering: look again
-  Instant watch_at_ = kNever;        // connecting, waiting: when to begin to watch the client for a reset
+  Instant stage_deadline_ =
+      kNever;                  // connecting: give up; waiting: go on; relaying: housekeeping; lingering: look again
+  Instant watch_at_ = kNever;  // connecting, waiting: when to begin to watch the client for a reset
   std::uint32_t slot_;
   std::uint32_t generation_;
   std::uint32_t unsent_before_ = 0;  // lingering: to see progress

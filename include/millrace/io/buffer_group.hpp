@@ -31,6 +31,13 @@ class BufferGroup {
   [[nodiscard]] BufferId take();
   void give_back(BufferId id);
 
+  /// Free buffers whose memory the kernel holds for us because they were used once.
+  [[nodiscard]] std::uint32_t free_touched() const { return touched_ - (count() - free_count_); }
+  /// After a burst: gives the memory of free buffers back to the kernel, all but `keep` and but those that were in use
+  /// at some moment since the last trim. At most kTrimMax at a time.
+  void trim(std::uint32_t keep);
+  static constexpr std::uint32_t kTrimMax = 512;
+
   [[nodiscard]] std::byte* data(BufferId id) const { return arena_ + static_cast<std::size_t>(id) * bytes_per_buffer_; }
   [[nodiscard]] std::uint32_t bytes_per_buffer() const { return bytes_per_buffer_; }
   [[nodiscard]] std::uint32_t count() const { return static_cast<std::uint32_t>(entries_.size()); }
@@ -45,6 +52,7 @@ class BufferGroup {
     std::uint32_t end = 0;
     BufferId next = kNoBuffer;
     bool free = true;
+    bool touched = false;  // in the free list all touched ones come before all others
   };
 
   std::byte* arena_ = nullptr;
@@ -52,6 +60,8 @@ class BufferGroup {
   std::uint32_t bytes_per_buffer_;
   std::uint32_t free_count_;
   std::uint32_t queued_count_ = 0;
+  std::uint32_t touched_ = 0;   // buffers with `touched` set; those in use all have it
+  std::uint32_t free_min_ = 0;  // fewest free since the last trim
   BufferId free_head_ = kNoBuffer;
   std::vector<Entry> entries_;
 };

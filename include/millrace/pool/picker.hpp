@@ -2,9 +2,9 @@
 // Picker: chooses a backend of one pool for one worker. Owns the worker's cursors (round robin positions); everything
 // shared is read through the BackendTable. One thread. No allocation after construction.
 //
-// Order of preference: healthy primaries, then healthy backups; when no backend is healthy, fail_open takes primaries and
-// backups whatever their health. Within a tier the pool's algorithm decides. Backends that were tried already for this
-// connection come again only when no other is left. Primaries that are merely full do not bring in the backups.
+// Order of preference: healthy primaries, then healthy backups; when no backend is healthy, fail_open takes primaries
+// and backups whatever their health. Within a tier the pool's algorithm decides. Backends that were tried already for
+// this connection come again only when no other is left. Primaries that are merely full do not bring in the backups.
 
 #include <cstdint>
 #include <optional>
@@ -19,8 +19,8 @@
 
 namespace millrace::pool {
 
-/// The backends that one connection has tried: exact for pools of up to 64, for larger ones a backend that was not tried
-/// may be taken for one that was (which only means that another is preferred).
+/// The backends that one connection has tried: exact for pools of up to 64, for larger ones a backend that was not
+/// tried may be taken for one that was (which only means that another is preferred).
 class TriedSet {
  public:
   void add(std::uint32_t index) { bits_ |= bit(index); }
@@ -73,7 +73,8 @@ class Picker {
   };
   enum class Health : std::uint8_t { respected, ignored };
 
-  [[nodiscard]] Tier make_tier(std::uint32_t begin, std::uint32_t end, const std::optional<balance::Maglev>& hashes) const;
+  [[nodiscard]] Tier make_tier(std::uint32_t begin, std::uint32_t end,
+                               const std::optional<balance::Maglev>& hashes) const;
   [[nodiscard]] bool usable(std::uint32_t index, Health health) const;
   [[nodiscard]] bool any_up() const;
   [[nodiscard]] Pick pick_untried(const PickRequest& request, TriedSet tried);

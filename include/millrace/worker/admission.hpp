@@ -1,7 +1,8 @@
 #pragma once
 // Admission: the connection limits that hold over all workers together, global and per listener. Atomics only.
 //
-// A worker that is at a limit stops accepting, says so with wait_for_room(), and is woken when a connection ends anywhere.
+// A worker that is at a limit stops accepting, says so with wait_for_room(), and is woken when a connection ends
+// anywhere.
 
 #include <atomic>
 #include <cstdint>

@@ -1,5 +1,6 @@
 #pragma once
-// Counters of one worker: written by its thread only, readable by any thread (relaxed atomics; sums may be a moment old).
+// Counters of one worker: written by its thread only, readable by any thread (relaxed atomics; sums may be a moment
+// old).
 
 #include <array>
 #include <atomic>
@@ -22,13 +23,13 @@ class Counter {
 
 struct Counters {
   Counter accepted;
-  Counter accept_errors;    // EMFILE and the like: accepting paused
+  Counter accept_errors;  // EMFILE and the like: accepting paused
   Counter connect_attempts;
-  Counter connect_failures; // the backend's fault
-  Counter local_faults;     // ours: ports, descriptors, memory
-  Counter port_exhausted;   // of those, EADDRNOTAVAIL
-  Counter refused;          // no backend could serve the connection
-  Counter late_completions; // for a slot that has been reused; must stay 0
+  Counter connect_failures;  // the backend's fault
+  Counter local_faults;      // ours: ports, descriptors, memory
+  Counter port_exhausted;    // of those, EADDRNOTAVAIL
+  Counter refused;           // no backend could serve the connection
+  Counter late_completions;  // for a slot that has been reused; must stay 0
   std::array<Counter, flow::kCloseReasons> closed;
 };
 

@@ -2,8 +2,8 @@
 // Worker: one thread's share of the balancer: its listening sockets, its flows, its timers. Drives one io::Io.
 //
 // The pass: turn() -> completions -> timers -> stop requests -> flows that wait for buffers -> accepting. Every step is
-// bounded; no lock, no allocation, no blocking call, no log line per connection. Everything but the request_… members is
-// called on the worker's own thread.
+// bounded; no lock, no allocation, no blocking call, no log line per connection. Everything but the request_… members
+// is called on the worker's own thread.
 
 #include <atomic>
 #include <cstdint>
@@ -39,10 +39,10 @@ class ProbeRequests {
 };
 
 struct WorkerOptions {
-  std::uint32_t index = 0;      // of this worker, for Admission
-  std::uint32_t slots = 1024;   // flows at most
-  std::uint32_t pipes = 256;    // open at most
-  std::uint64_t seed = 1;       // of random_two
+  std::uint32_t index = 0;     // of this worker, for Admission
+  std::uint32_t slots = 1024;  // flows at most
+  std::uint32_t pipes = 256;   // open at most
+  std::uint64_t seed = 1;      // of random_two
 };
 
 class Worker {
@@ -114,10 +114,10 @@ class Worker {
   flow::PipePool pipes_;
   flow::FlowTotals totals_;
   flow::FlowContext context_;
-  std::vector<flow::FlowOptions> flow_options_;   // by listener
-  std::vector<pool::Picker> pickers_;             // by pool
-  std::vector<std::uint32_t> next_source_;        // by pool
-  std::vector<ListenerState> listeners_;          // by socket
+  std::vector<flow::FlowOptions> flow_options_;  // by listener
+  std::vector<pool::Picker> pickers_;            // by pool
+  std::vector<std::uint32_t> next_source_;       // by pool
+  std::vector<ListenerState> listeners_;         // by socket
   Slab<Connection> connections_;
   std::vector<SlotId> starved_;  // flows that wait for buffers; entries of ended flows are skipped
 

@@ -158,4 +158,26 @@ TEST_CASE("a queue stays small, for two of them live in every flow") {
   CHECK(sizeof(BufferQueue) <= 12);
 }
 
+TEST_CASE("trim gives back the memory of what a burst touched, and keeps what was used since") {
+  BufferGroup group({.count = 64, .bytes_per_buffer = 4096});
+  std::vector<BufferId> taken;
+  for (int i = 0; i < 32; ++i) {
+    taken.push_back(group.take());
+    group.data(taken.back())[0] = std::byte{7};
+  }
+  CHECK(group.free_touched() == 0);
+  for (const BufferId id : taken) group.give_back(id);
+  CHECK(group.free_touched() == 32);
+  group.trim(8);  // all 32 were in use a moment ago
+  CHECK(group.free_touched() == 32);
+  group.trim(8);
+  CHECK(group.free_touched() == 8);
+  int zeroed = 0;
+  for (const BufferId id : taken) zeroed += group.data(id)[0] == std::byte{0} ? 1 : 0;
+  CHECK(zeroed == 24);
+  const BufferId warm = group.take();
+  CHECK(group.data(warm)[0] == std::byte{7});
+  group.give_back(warm);
+}
+
 }  // namespace millrace::io
