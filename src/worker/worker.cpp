@@ -178,7 +178,7 @@ void Worker::on_accept_error(ListenerState& listener, int error) {
   // Out of descriptors or memory: whoever waits in the kernel's queue stays there, nobody is reset.
   counters_.accept_errors.add();
   listener.paused_until = context_.now + kAcceptPause;
-  if (context_.now - accept_error_logged_ < std::chrono::seconds(1) && accept_error_logged_ != Instant::min()) return;
+  if (accept_error_logged_ && context_.now - *accept_error_logged_ < std::chrono::seconds(1)) return;
   accept_error_logged_ = context_.now;
   log::error("accept_paused", {{"listener", snapshot_.listeners[listener.listener].name},
                                {"reason", std::strerror(error)},

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -121,7 +122,7 @@ class Worker {
   Slab<Connection> connections_;
   std::vector<SlotId> starved_;  // flows that wait for buffers; entries of ended flows are skipped
 
-  Instant accept_error_logged_ = Instant::min();
+  std::optional<Instant> accept_error_logged_;
   std::atomic<StopRequest> stop_request_{StopRequest::none};
   std::atomic<std::int64_t> drain_deadline_{0};  // nanoseconds; written before stop_request_
   bool stopping_ = false;
