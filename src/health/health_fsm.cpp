@@ -39,6 +39,7 @@ std::optional<HealthFsm::Flip> HealthFsm::probed(bool success, Instant now) {
       break;
     case HealthState::ejected:
       if (fallen) return flip_to(HealthState::down);
+      if (successes_ >= rise_) return flip_to(HealthState::up);
       if (due(now)) return flip_to(success ? HealthState::up : HealthState::down);
       break;
   }

@@ -4,16 +4,17 @@
 //   up      -> down     `fall` failures in a row, or the very first result is a failure
 //   up      -> ejected  eject()
 //   down    -> up       `rise` successes in a row
-//   ejected -> up       the ejection is due and the next probe succeeds; or restore(), where there are no probes
+//   ejected -> up       `rise` successes in a row; or the ejection is due and the next probe succeeds; or restore(),
+//                       where there are no probes
 //   ejected -> down     the ejection is due and the next probe fails; or `fall` failures in a row before that
 //
 // Results count in a row: a success sets the count of failures back to 0, and the other way round. A backend starts up,
 // so that a restart of the balancer is no outage; but nobody has seen it work yet, so the first result decides alone: a
 // failure brings it down at once, a success confirms it (HAProxy's default, `init-state up`).
 //
-// A backend that goes from ejected to down is in the hands of the probes alone from then on: they have seen for
-// themselves what real traffic told, so they are believed when they see it recover before the ejection would have
-// ended.
+// Probes are believed when they see a backend recover before its ejection would have ended (as in Envoy, where a
+// passing active check ends an ejection): only a failed probe ejected it, and a restart of a second should not cost
+// half a minute. Without probes only time ends an ejection.
 //
 // Ejections last base, 2 x base, 4 x base … up to kMaxEjection. One doubling is taken back for every kCalm that passes
 // after the end of an ejection without another one. (The idea is Envoy's outlier detection, which takes one step back

@@ -16,10 +16,11 @@
 //
 // Passive health: a worker that sees `passive_failures` connects in a row fail (BackendTable::count_failure) calls
 // request_probe(); calling it again for further failures is fine. If the failures still stand and the probe that
-// follows at once fails too, the backend is ejected; without active probes it is ejected right away. When the time is
-// over the next probe decides; without probes the backend is up again. No more than `max_ejected` of a pool's targets
-// are ejected at a time. After every such decision the count of failures starts again from 0. A backend that is not up
-// is not probed out of turn: under fail_open its failures would make a storm of probes.
+// follows at once fails too, the backend is ejected; without active probes it is ejected right away. `rise` good probes
+// end it early; when the time is over the next probe decides; without probes the backend is up again. No more than
+// `max_ejected` of a pool's targets are ejected at a time. After every such decision the count of failures starts again
+// from 0. A backend that is not up is not probed out of turn: under fail_open its failures would make a storm of
+// probes.
 
 #include <atomic>
 #include <cstddef>

@@ -153,13 +153,18 @@ TEST_CASE("an ejection is due at its end, not before") {
   CHECK(fsm.due(kStart + 30s));
 }
 
-TEST_CASE("successes do not end an ejection early; when it is due one is enough") {
+TEST_CASE("rise successes in a row end an ejection early; when it is due one is enough") {
   HealthFsm fsm(3, 3);
   REQUIRE(feed(fsm, "SF") == 0);
   REQUIRE(fsm.eject(kStart, 30s));
-  CHECK(feed(fsm, "SSSSSSF") == 0);
-  CHECK(fsm.state() == HealthState::ejected);
-  CHECK(fsm.probed(true, kStart + 30s) == Flip{HealthState::ejected, HealthState::up});
+  SUBCASE("early") {
+    CHECK(feed(fsm, "SSFSS") == 0);
+    CHECK(fsm.state() == HealthState::ejected);
+    CHECK(fsm.probed(true, kStart + 5s) == Flip{HealthState::ejected, HealthState::up});
+  }
+  SUBCASE("due") {
+    CHECK(fsm.probed(true, kStart + 30s) == Flip{HealthState::ejected, HealthState::up});
+  }
 }
 
 TEST_CASE("a failure when the ejection is due brings the backend down") {

@@ -626,8 +626,25 @@ TEST_CASE("requests do not make a storm of probes") {
   CHECK(bench.io.sockets.size() >= 9);
 }
 
-TEST_CASE("an immediate probe that fails ejects; the next probe after the ejection decides") {
+TEST_CASE("probes that succeed in a row end an ejection early") {
   Bench bench(plain(), 2);
+  bench.run_to(2500ms);
+  bench.peer().connect_error = ECONNREFUSED;
+  bench.traffic_fails(3);
+  bench.run_to(2600ms);
+  REQUIRE(bench.health() == HealthState::ejected);
+  bench.peer().connect_error = 0;
+  bench.run_to(15s);
+  REQUIRE(bench.seen.size() == 2);
+  CHECK(bench.seen[1].from == HealthState::ejected);
+  CHECK(bench.seen[1].to == HealthState::up);
+  CHECK(bench.seen[1].when - bench.seen[0].when < 30s);
+}
+
+TEST_CASE("an immediate probe that fails ejects; the next probe after the ejection decides") {
+  ProbeSettings settings = plain();
+  settings.rise = 1000;  // so that only the end of the ejection can bring it back
+  Bench bench(settings, 2);
   bench.run_to(2500ms);
   bench.peer().connect_error = ECONNREFUSED;
   bench.traffic_fails(3);
