@@ -1,0 +1,87 @@
+#pragma once
+// BuggyIo: hands everything on to another Io, except for one planted bug. It stands between a Worker and its SimIo, so
+// that production code carries no testing flag, and yet looks as if it had the bug.
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "millrace/base/rng.hpp"
+#include "millrace/io/io.hpp"
+
+namespace millrace::sim {
+
+enum class Bug : std::uint8_t {
+  drops_fin,              // shutdown_write() does nothing
+  drops_tail,             // the last byte of a receive is lost
+  repeats_bytes,          // a send claims less than it has sent
+  swaps_buffers,          // two received buffers change places
+  corrupts_byte,          // one bit of a received buffer
+  writes_while_sending,   // bytes change while they are being sent
+  invents_eof,            // a receive is taken for the end of the stream
+  leaks_descriptor,       // a close does nothing
+  leaks_buffer,           // a buffer is never given back
+  turns_reset_into_fin,   // an abortive close becomes an orderly one
+  turns_fin_into_reset,   // and the other way round
+  loses_receive,          // a receive is never armed
+  loses_cancel,           // a cancel is swallowed
+  loses_completion,       // the end of a splice is never told
+  doubles_completion,     // a final completion comes twice
+  receives_twice,         // a second receive on one descriptor
+  closes_in_flight,       // a descriptor is closed too early
+  accepts_without_pause,  // accepting goes on at once after EMFILE
+};
+
+struct BugName {
+  Bug bug;
+  std::string_view name;
+};
+[[nodiscard]] const std::vector<BugName>& planted_bugs();
+
+class BuggyIo final : public io::Io {
+ public:
+  BuggyIo(io::Io& real, Bug bug, std::uint64_t seed) : real_(real), bug_(bug), random_(mix64(seed) ^ 0xb0060ULL) {}
+
+  void accept(io::OpTag tag, io::Fd listener, io::AcceptMode mode) override { real_.accept(tag, listener, mode); }
+  void connect(io::OpTag tag, io::Fd fd, const net::Endpoint& remote) override { real_.connect(tag, fd, remote); }
+  void recv(io::OpTag tag, io::Fd fd, bool expect_data) override;
+  void send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std::byte>> slices) override;
+  void splice(io::OpTag tag, io::Fd from, io::Fd to, std::size_t length) override {
+    real_.splice(tag, from, to, length);
+  }
+  void poll(io::OpTag tag, io::Fd fd, io::PollFor what) override { real_.poll(tag, fd, what); }
+  void cancel(io::OpTag target) override;
+  void close(io::Fd fd, io::CloseMode mode) override;
+
+  io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source,
+                           const io::StreamOptions& options) override {
+    return real_.open_stream(remote, source, options);
+  }
+  int open_pipe(io::Pipe& pipe) override { return real_.open_pipe(pipe); }
+  int shutdown_write(io::Fd fd) override;
+  void set_receive_low_water(io::Fd fd, std::uint32_t bytes) override { real_.set_receive_low_water(fd, bytes); }
+  std::uint32_t bytes_unsent(io::Fd fd) override { return real_.bytes_unsent(fd); }
+  net::Endpoint peer(io::Fd fd) override { return real_.peer(fd); }
+  net::Endpoint local(io::Fd fd) override { return real_.local(fd); }
+  io::BufferGroup& buffers() override { return real_.buffers(); }
+
+  std::span<const io::Completion> turn(Instant deadline) override;
+  [[nodiscard]] Instant now() const override { return real_.now(); }
+  void wake() override { real_.wake(); }
+
+ private:
+  /// Is it the bug of this run, and is it time for it? Once in a while only, as bugs do.
+  [[nodiscard]] bool strikes(Bug bug) { return bug_ == bug && random_.one_in(4); }
+  /// False: the completion is lost.
+  [[nodiscard]] bool spoil(io::Completion& completion);
+  void spoil_received(io::Completion& completion);
+  void swap_two_buffers();
+
+  io::Io& real_;
+  Bug bug_;
+  Rng random_;
+  std::vector<io::Completion> batch_;
+};
+
+}  // namespace millrace::sim
