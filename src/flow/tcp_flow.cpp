@@ -148,7 +148,7 @@ void TcpFlow::advance_splice(FlowContext& context, Side from) {
     }
     return;
   }
-  if (!may_read(source)) return;
+  if (!may_read(source)) return give_back_pipe(context, source);
   if (source.small_moves >= kSmallMovesBeforeCopy && options_->forwarding == Forwarding::automatic) {
     return leave_splice(context, from);
   }
@@ -171,6 +171,7 @@ void TcpFlow::leave_splice(FlowContext& context, Side from) {
   source.way = Way::copy;
   source.burst = 0;
   source.expect_data = source.readable;
+  source.starved = context.io.buffers().free_count() == 0;  // neither a pipe nor a buffer: wait for either
   ++context.totals.demotions;
   advance_copy(context, from);
 }

@@ -146,6 +146,7 @@ Verdict TcpFlow::abort(FlowContext& context, CloseReason reason) {
   for (const Side side : {Side::client, Side::backend}) {
     const Half& h = half(side);
     if (h.fd == io::Fd::none) continue;
+    if (stage_ == Stage::lingering && close_mode_[static_cast<std::size_t>(side)] == CloseMode::reset) continue;
     // A stream that is cut short must not look like one that has ended.
     const bool cut_short = stage_ == Stage::connecting || stage_ == Stage::waiting || !delivered(other(side)) ||
                            (!h.read_failed && !h.write_failed && context.io.bytes_unsent(h.fd) > 0);

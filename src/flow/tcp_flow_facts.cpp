@@ -195,8 +195,8 @@ void TcpFlow::on_watch(FlowContext& context, Side side, int result) {
   if (stage_ == Stage::connecting || stage_ == Stage::waiting) {
     note_reason(CloseReason::client_reset);
   } else if (stage_ == Stage::lingering) {
-    if ((result & io::kPollError) != 0) return note_read_failed(context, side);
-    half(side).eof_seen = true;  // a hang-up without an error: both have sent FIN
+    // A hang-up without an error is only a FIN. Unread bytes may stand before it, so closing would still be a reset.
+    if ((result & io::kPollError) != 0) note_read_failed(context, side);
   } else if (stage_ == Stage::relaying && (result & io::kPollError) != 0) {
     // What it sent before stays readable and is still delivered; but it takes nothing more.
     note_write_failed(context, side, ECONNRESET);

@@ -149,6 +149,7 @@ void Worker::rearm_starved() {
     if (connection == nullptr) continue;
     connection->queued_for_buffers = false;
     connection->flow.on_buffers_available(context_);
+    handle(*connection, flow::Verdict::ongoing);  // it may have to wait again
   }
   starved_.erase(starved_.begin(), starved_.begin() + static_cast<std::ptrdiff_t>(count));
 }
