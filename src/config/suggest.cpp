@@ -10,8 +10,9 @@
 namespace millrace::config {
 namespace {
 
-constexpr std::size_t kTwoEditsFrom = 5;    // two edits make any short word of any other
-constexpr std::size_t kWordBytesMax = 128;  // longer words are not typing errors, and the work is quadratic
+constexpr std::size_t kTwoEditsFrom = 5;      // two edits make any short word of any other
+constexpr std::size_t kCandidatesMax = 1000;  // a file with very many pools may have as many wrong names of them
+constexpr std::size_t kWordBytesMax = 128;    // longer words are not typing errors, and the work is quadratic
 
 std::string folded(std::string_view word) {
   std::string out(word);
@@ -72,7 +73,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b, std::size_t li
 }
 
 std::optional<std::string_view> suggest(std::string_view word, const std::vector<std::string_view>& candidates) {
-  if (word.empty() || word.size() > kWordBytesMax) return std::nullopt;
+  if (word.empty() || word.size() > kWordBytesMax || candidates.size() > kCandidatesMax) return std::nullopt;
   const std::string wanted = folded(word);
   if (const auto near = nearest(wanted, candidates, 1)) return near;
   if (const auto completion = shortest_completion(wanted, candidates)) return completion;

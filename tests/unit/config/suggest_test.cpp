@@ -83,6 +83,11 @@ TEST_CASE("absurdly long words have no suggestion and cost nothing") {
   CHECK_FALSE(suggest(std::string(10'000'000, 'a'), {"address"}).has_value());
 }
 
+TEST_CASE("among very many candidates nothing is suggested") {
+  CHECK(suggest("pool", std::vector<std::string_view>(1000, "pool1")) == "pool1");
+  CHECK_FALSE(suggest("pool", std::vector<std::string_view>(1001, "pool1")).has_value());
+}
+
 TEST_CASE("the question is left out when there is none") {
   CHECK(did_you_mean("bind") == ", did you mean \"bind\"?");
   CHECK(did_you_mean(std::nullopt).empty());
