@@ -185,6 +185,12 @@ std::string Oracle::complaint(const Peer& sender, const Peer& receiver) const {
   return fmt::format("{}; {}\n", sender.describe(), receiver.describe());
 }
 
+/// A connect that was given up may stand at the backend all the same. Both sides then see a reset and not a byte: that
+/// is a refusal, not a cut-off stream.
+static bool refused_late(const Peer& client, const Peer& backend) {
+  return client.received() == 0 && client.error() != 0 && backend.received() == 0 && backend.error() != 0;
+}
+
 void Oracle::settle(const Excuses& excuses, bool all_served) const {
   std::set<const Peer*> unhappy;  // by its client
   std::string complaints;
@@ -194,6 +200,10 @@ void Oracle::settle(const Excuses& excuses, bool all_served) const {
     const Peer* backend = partner(*peer);
     if (backend == nullptr) {
       unserved += peer->has_quit() || peer->socket()->link_failed ? 0U : 1U;
+      continue;
+    }
+    if (refused_late(*peer, *backend)) {
+      ++unserved;
       continue;
     }
     const std::string complaint_here = complaint(*peer, *backend) + complaint(*backend, *peer);
