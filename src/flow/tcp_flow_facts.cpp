@@ -120,7 +120,8 @@ void TcpFlow::on_recv(FlowContext& context, Side side, const io::Completion& com
 void TcpFlow::note_received(FlowContext& context, Side side, std::uint32_t length) {
   Half& h = half(side);
   last_activity_ = context.now;
-  half(other(side)).burst = 0;  // the turn has changed: what the other side says next is a new answer
+  // The turn has changed: what the other side says next is a new answer.
+  if (half(other(side)).way == Way::copy) half(other(side)).burst = 0;
   h.burst = length < kBulkReceive ? 0 : h.burst + length;
   const bool may_splice = options_->forwarding != Forwarding::copy;
   if (may_splice && h.way == Way::copy && h.burst >= kPromoteBytes) h.way = Way::leaving_copy;
@@ -193,7 +194,8 @@ void TcpFlow::on_poll_out(FlowContext& context, Side side, int result) {
 void TcpFlow::on_watch(FlowContext& context, Side side, int result) {
   if (result < 0) return;
   if (stage_ == Stage::connecting || stage_ == Stage::waiting) {
-    note_reason(CloseReason::client_reset);
+    // Without an error it is a unix client that has closed in order; what it sent is still to be delivered.
+    if ((result & io::kPollError) != 0) note_reason(CloseReason::client_reset);
   } else if (stage_ == Stage::lingering) {
     // A hang-up without an error is only a FIN. Unread bytes may stand before it, so closing would still be a reset.
     if ((result & io::kPollError) != 0) note_read_failed(context, side);

@@ -22,23 +22,29 @@ void Admission::set_waker(std::uint32_t worker, io::Io* io) {
 }
 
 bool Admission::admit(std::uint32_t listener) {
-  if (total_.fetch_add(1) >= max_connections_) {
-    total_.fetch_sub(1);
+  const auto count_up = [](std::atomic<std::uint32_t>& count, std::uint32_t limit) {
+    std::uint32_t before = count.load();
+    while (before < limit) {
+      if (count.compare_exchange_weak(before, before + 1)) return true;
+    }
     return false;
-  }
+  };
+  if (!count_up(total_, max_connections_)) return false;
   ListenerCount& count = *listeners_[listener];
-  if (count.limit != 0 && count.active.fetch_add(1) >= count.limit) {
-    count.active.fetch_sub(1);
-    total_.fetch_sub(1);
-    return false;
-  }
-  return true;
+  if (count.limit == 0 || count_up(count.active, count.limit)) return true;
+  total_.fetch_sub(1);
+  wake_waiters();  // one may have been refused by the place that was held for a moment
+  return false;
 }
 
 void Admission::release(std::uint32_t listener) {
   total_.fetch_sub(1);
   ListenerCount& count = *listeners_[listener];
   if (count.limit != 0) count.active.fetch_sub(1);
+  wake_waiters();
+}
+
+void Admission::wake_waiters() {
   // The waiter sets its flag and then looks at the counts; we lower the counts and then look at the flag. All of it is
   // sequentially consistent, so one of us sees the other.
   if (!anyone_waiting_.load()) return;

@@ -48,9 +48,15 @@ class BackendTable {
   /// Counts one more, unless that would be above `limit` (0: no limit).
   [[nodiscard]] bool acquire(BackendId id, std::uint32_t limit) {
     auto& count = active_[row(id)];
-    const std::uint32_t before = count.fetch_add(1, std::memory_order_relaxed);
-    if (limit == 0 || before < limit) return true;
-    count.fetch_sub(1, std::memory_order_relaxed);
+    if (limit == 0) {
+      count.fetch_add(1, std::memory_order_relaxed);
+      return true;
+    }
+    // Never above the limit, not even for a moment: another thread would be refused although a place is free.
+    std::uint32_t before = count.load(std::memory_order_relaxed);
+    while (before < limit) {
+      if (count.compare_exchange_weak(before, before + 1, std::memory_order_relaxed)) return true;
+    }
     return false;
   }
   void release(BackendId id) { active_[row(id)].fetch_sub(1, std::memory_order_relaxed); }

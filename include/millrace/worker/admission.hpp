@@ -33,6 +33,8 @@ class Admission {
   [[nodiscard]] std::uint32_t connections() const { return total_.load(std::memory_order_relaxed); }
 
  private:
+  void wake_waiters();
+
   struct alignas(64) Waiter {
     std::atomic<bool> waiting{false};
     io::Io* io = nullptr;

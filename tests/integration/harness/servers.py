@@ -76,8 +76,7 @@ class Server:
                 self.kill()
 
 
-# One process, so that a kill ends listening and serving in one go: with two, the kernel would go on accepting for the
-# one that is still there, and connections that nobody had when the test counted would be lost too.
+# One process, so that a kill ends listening and serving in one go, as nearly as the kernel does that.
 NGINX = """
 daemon off; master_process off; {user}
 pid {prefix}/nginx.pid; error_log {prefix}/error.log warn;

@@ -185,6 +185,39 @@ TEST_CASE("reset: the other side's is not sent before its kernel has got everyth
   CHECK(bench.flow.close_reason() == CloseReason::backend_reset);
 }
 
+TEST_CASE("lingering: the backend likewise gets all that the client said before its reset") {
+  Bench bench;
+  bench.connected();
+  bench.receive(Side::client, 1000);
+  bench.complete(Side::client, OpKind::recv, -ECONNRESET);
+  bench.socket(Side::backend).unsent = 1000;
+  bench.sent(Side::backend);
+  bench.cancelled(Side::backend, OpKind::recv);
+  CHECK(bench.flow.stage() == TcpFlow::Stage::lingering);
+  CHECK(bench.armed(Side::client).empty());
+  CHECK(bench.armed(Side::backend) == "watch");
+  bench.socket(Side::backend).unsent = 0;
+  bench.pass_time(milliseconds(12));
+  CHECK(bench.finish_cancelled() == Verdict::closed);
+  CHECK(bench.socket(Side::backend).closed == io::CloseMode::reset);
+  CHECK(bench.flow.close_reason() == CloseReason::client_reset);
+}
+
+TEST_CASE("lingering: also before the reset of a backend that has finished") {
+  Bench bench;
+  bench.connected();
+  bench.fin(Side::backend);
+  bench.receive(Side::client, 1000);
+  bench.complete(Side::client, OpKind::recv, -ECONNRESET);
+  bench.socket(Side::backend).unsent = 1;
+  bench.sent(Side::backend);
+  CHECK(bench.flow.stage() == TcpFlow::Stage::lingering);
+  bench.socket(Side::backend).unsent = 0;
+  bench.pass_time(milliseconds(12));
+  CHECK(bench.finish_cancelled() == Verdict::closed);
+  CHECK(bench.socket(Side::backend).closed == io::CloseMode::reset);
+}
+
 TEST_CASE("lingering: patience ends half_close_timeout after the last progress") {
   Bench bench;
   reset_with_unsent(bench, 1000);
