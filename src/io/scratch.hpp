@@ -28,7 +28,8 @@ class Scratch {
     Message& message = messages_[messages_used_++];
     for (std::size_t i = 0; i < slices.size(); ++i) {
       // The kernel only reads from these; iovec has no const form.
-      message.pieces[i] = {const_cast<std::byte*>(slices[i].data()), slices[i].size()};
+      auto* bytes = const_cast<std::byte*>(slices[i].data());  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+      message.pieces[i] = {bytes, slices[i].size()};
     }
     message.header = {};
     message.header.msg_iov = message.pieces.data();

@@ -182,7 +182,7 @@ void Worker::on_accept_error(ListenerState& listener, int error) {
   if (accept_error_logged_ && context_.now - *accept_error_logged_ < std::chrono::seconds(1)) return;
   accept_error_logged_ = context_.now;
   log::error("accept_paused", {{"listener", snapshot_.listeners[listener.listener].name},
-                               {"reason", std::strerror(error)},
+                               {"reason", ::strerrordesc_np(error)},
                                {"pause_ms", 100},
                                {"connections", connections_.in_use()}});
 }

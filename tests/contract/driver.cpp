@@ -198,7 +198,9 @@ Socket listen_on(const net::Endpoint& address, const ListenOptions& options) {
 Socket connect_to(const net::Endpoint& address) {
   Socket socket(::socket(address.sockaddr_ptr()->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   give_up_after_a_while(socket.get());
-  REQUIRE(::connect(socket.get(), address.sockaddr_ptr(), address.sockaddr_length()) == 0);
+  const int result = ::connect(socket.get(), address.sockaddr_ptr(), address.sockaddr_length());
+  INFO("errno ", result == 0 ? 0 : errno);
+  REQUIRE(result == 0);
   return socket;
 }
 

@@ -14,7 +14,8 @@ namespace millrace {
   return x ^ (x >> 31);
 }
 
-__extension__ typedef unsigned __int128 Uint128;  // NOLINT(modernize-use-using) g++ and clang have it; -Wpedantic wants to be told
+__extension__ typedef unsigned __int128
+    Uint128;  // NOLINT(modernize-use-using) g++ and clang have it; -Wpedantic wants to be told
 
 /// `word`, uniform over 64 bits, scaled to [0, bound); 0 for bound 0. Uses the high bits most (Lemire, "Fast Random
 /// Integer Generation in an Interval", 2019); the bias is below bound / 2^64.
