@@ -14,8 +14,9 @@ namespace millrace {
   return x ^ (x >> 31);
 }
 
-__extension__ typedef unsigned __int128
-    Uint128;  // NOLINT(modernize-use-using) g++ and clang have it; -Wpedantic wants to be told
+// g++ and clang have it; -Wpedantic wants to be told.
+// NOLINTNEXTLINE(modernize-use-using)
+__extension__ typedef unsigned __int128 Uint128;
 
 /// `word`, uniform over 64 bits, scaled to [0, bound); 0 for bound 0. Uses the high bits most (Lemire, "Fast Random
 /// Integer Generation in an Interval", 2019); the bias is below bound / 2^64.
