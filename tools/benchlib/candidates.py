@@ -49,6 +49,15 @@ def wait_for_port(port, process, deadline=10.0):
     raise RuntimeError(f"nothing listens on port {port}")
 
 
+def stop(process):
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def process_tree(pid):
     pids = [pid]
     for p in pids:
@@ -112,12 +121,7 @@ class Proxy:
             wait_for_port(port, process)
             yield Endpoint(port, process.pid)
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop(process)
             log.close()
 
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 
 from . import candidates
@@ -132,18 +131,9 @@ def servers(chosen, scratch):
             port, command = starters[kind](scratch)
             process = subprocess.Popen(on_peer_cores(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                        stdin=subprocess.DEVNULL)
-            stack.callback(stop, process)
+            stack.callback(candidates.stop, process)
             candidates.wait_for_port(port, process)
             for workload in chosen:
                 if workload.server == kind:
                     workload.backend_port = port
         yield
-
-
-def stop(process):
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
