@@ -47,7 +47,7 @@ void Worker::begin_connection(ListenerState& listener, io::Fd client) {
     io_.close(client, io::CloseMode::reset);
     return;
   }
-  const pool::Pool& pool = snapshot_.pools[snapshot_.listeners[listener.listener].pool];
+  const pool::Pool& pool = pool_of(listener.listener);
   if (pool.algorithm == balance::Algorithm::source_hash) {
     connection->client_hash = net::hash_client(io_.peer(client), pool.hash.prefix_v4, pool.hash.prefix_v6,
                                                pool.hash.key == pool::HashKey::source_ip_port);
@@ -58,11 +58,19 @@ void Worker::begin_connection(ListenerState& listener, io::Fd client) {
   listener.parked.push_back({connection->flow.slot(), connection->flow.generation()});
 }
 
+const pool::Pool& Worker::pool_of(std::uint32_t listener) const {
+  return snapshot_.pools[snapshot_.listeners[listener].pool];
+}
+
+void Worker::count_local_fault(int error) {
+  counters_.local_faults.add();
+  if (error == EADDRNOTAVAIL) counters_.port_exhausted.add();
+}
+
 void Worker::handle(Connection& connection, Verdict verdict) {
   switch (verdict) {
     case Verdict::connected:
-      table_.clear_failures(
-          snapshot_.pools[snapshot_.listeners[connection.listener].pool].backends[connection.backend].id);
+      table_.clear_failures(pool_of(connection.listener).backends[connection.backend].id);
       break;
     case Verdict::connect_failed:
       return on_connect_failed(connection);
@@ -113,20 +121,18 @@ void Worker::connect_to(Connection& connection, std::uint32_t backend_index) {
   const int error =
       connection.flow.connect(context_, backend.address, source_for(pool_index, backend), pool.connect_timeout);
   if (error == 0) return;
-  counters_.local_faults.add();
-  if (error == EADDRNOTAVAIL) counters_.port_exhausted.add();
+  count_local_fault(error);
   release_backend(connection);
   if (connection.attempts > pool.retries) return refuse(connection, CloseReason::local_error);
   connection.flow.wait(context_, context_.now + kLocalFaultPause);
 }
 
 void Worker::on_connect_failed(Connection& connection) {
-  const pool::Pool& pool = snapshot_.pools[snapshot_.listeners[connection.listener].pool];
+  const pool::Pool& pool = pool_of(connection.listener);
   const pool::BackendId id = pool.backends[connection.backend].id;
   const int error = connection.flow.connect_error();
   if (is_local_fault(error)) {
-    counters_.local_faults.add();
-    if (error == EADDRNOTAVAIL) counters_.port_exhausted.add();
+    count_local_fault(error);
   } else {
     counters_.connect_failures.add();
     const std::uint32_t in_a_row = table_.count_failure(id);
@@ -156,7 +162,7 @@ void Worker::refuse(Connection& connection, CloseReason reason) {
 void Worker::release_backend(Connection& connection) {
   if (!connection.holds_backend) return;
   connection.holds_backend = false;
-  const pool::Pool& pool = snapshot_.pools[snapshot_.listeners[connection.listener].pool];
+  const pool::Pool& pool = pool_of(connection.listener);
   table_.release(pool.backends[connection.backend].id);
 }
 

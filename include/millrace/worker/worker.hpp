@@ -88,6 +88,8 @@ class Worker {
   void connect_to(Connection& connection, std::uint32_t backend);
   void refuse(Connection& connection, flow::CloseReason reason);
   void release_backend(Connection& connection);
+  [[nodiscard]] const pool::Pool& pool_of(std::uint32_t listener) const;
+  void count_local_fault(int error);
   void end_connection(Connection& connection);
   [[nodiscard]] net::Endpoint source_for(std::uint32_t pool, const pool::Backend& backend);
 
