@@ -59,6 +59,8 @@ Verdict TcpFlow::on_completion(FlowContext& context, const io::Completion& compl
       break;
     case OpKind::none:
     case OpKind::accept:
+    case OpKind::recv_datagrams:
+    case OpKind::send_datagrams:
       MILLRACE_ASSERT(false, "not an operation of a flow");
   }
   return advance(context);

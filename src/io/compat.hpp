@@ -5,12 +5,19 @@
 #include <liburing.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 
 #ifndef IORING_FEAT_RECVSEND_BUNDLE
 #define IORING_FEAT_RECVSEND_BUNDLE (1U << 14)  // 6.10
 #endif
 #ifndef IORING_FEAT_MIN_TIMEOUT
 #define IORING_FEAT_MIN_TIMEOUT (1U << 15)  // 6.12
+#endif
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103  // 4.18
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104  // 5.0
 #endif
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24  // 4.2; absent from some libc headers

@@ -8,12 +8,12 @@
 namespace millrace::io {
 namespace {
 
-std::string explain_tcp(const net::Endpoint& address, int error) {
+std::string explain_ip(const net::Endpoint& address, int error) {
   const unsigned port = address.port();
   switch (error) {
     case EADDRINUSE:
       return fmt::format(
-          "the address is in use. Another program, or another millrace, listens there; `ss -ltnp 'sport = :{}'` shows "
+          "the address is in use. Another program, or another millrace, listens there; `ss -lntup 'sport = :{}'` shows "
           "which one. A socket bound to every address of the machine also takes this port",
           port);
     case EACCES:
@@ -68,7 +68,7 @@ std::string explain_any(int error) {
 }  // namespace
 
 std::string explain_listen_failure(const net::Endpoint& address, std::string_view step, int error) {
-  std::string cause = address.is_unix() ? explain_unix(error) : explain_tcp(address, error);
+  std::string cause = address.is_unix() ? explain_unix(error) : explain_ip(address, error);
   if (cause.empty()) cause = explain_any(error);
   const std::string text = std::generic_category().message(error);
   if (cause.empty()) return fmt::format("cannot listen on {}: {}: {}", address.to_string(), step, text);

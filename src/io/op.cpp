@@ -9,9 +9,10 @@ namespace millrace::io {
 namespace {
 
 constexpr std::array<std::string_view, kOpKinds> kKindNames = {
-    "none", "accept", "connect", "recv", "send", "splice_in", "splice_out", "poll_in", "poll_out", "watch",
+    "none",       "accept",  "connect",  "recv",  "send",           "splice_in",
+    "splice_out", "poll_in", "poll_out", "watch", "recv_datagrams", "send_datagrams",
 };
-static_assert(static_cast<unsigned>(OpKind::watch) + 1 == kOpKinds);
+static_assert(static_cast<unsigned>(OpKind::send_datagrams) + 1 == kOpKinds);
 
 }  // namespace
 

@@ -48,7 +48,7 @@ bool knows_flags(Ring& ring, int not_a_socket, io_uring_op opcode, std::uint16_t
   sqe->fd = not_a_socket;
   sqe->ioprio = ioprio;
   sqe->flags = flags;
-  sqe->buf_group = ReceiveRing::kGroupId;
+  sqe->buf_group = ReceiveRing::kStreams;
   ring.submit_and_wait(std::chrono::seconds(1));
   io_uring_cqe* cqe = nullptr;
   if (io_uring_peek_cqe(ring.raw(), &cqe) != 0) return false;
@@ -76,6 +76,8 @@ void probe_operations(Ring& ring, UringFeatures& features, const SetupContext& c
   features.multishot_accept = knows_flags(ring, not_a_socket, IORING_OP_ACCEPT, IORING_ACCEPT_MULTISHOT, 0) &&
                               !multishot_accept_is_unsafe(context.kernel_release);
   features.multishot_recv = knows_flags(ring, not_a_socket, IORING_OP_RECV, IORING_RECV_MULTISHOT, IOSQE_BUFFER_SELECT);
+  features.multishot_recvmsg =
+      knows_flags(ring, not_a_socket, IORING_OP_RECVMSG, IORING_RECV_MULTISHOT, IOSQE_BUFFER_SELECT);
   ::close(not_a_socket);
 }
 
@@ -86,7 +88,7 @@ Result<UringFeatures> probe_uring() {
   UringFeatures features;
   // Buffers first: they must outlive the ring.
   BufferGroup buffers({.count = 1, .bytes_per_buffer = 4096});
-  ReceiveRing receive_ring(buffers);
+  ReceiveRing receive_ring(buffers, ReceiveRing::kStreams);
   std::unique_ptr<Ring> ring;
   if (const int error = open_best(ring, features)) return Error{explain_setup_failure(error, context)};
   if (!knows_opcodes(*ring)) {
@@ -103,12 +105,13 @@ Result<UringFeatures> probe_uring() {
 }
 
 std::string UringFeatures::to_string() const {
-  const std::array<std::pair<bool, std::string_view>, 8> all = {{
+  const std::array<std::pair<bool, std::string_view>, 9> all = {{
       {io_uring, "io_uring"},
       {defer_taskrun, "defer_taskrun"},
       {single_issuer, "single_issuer"},
       {multishot_accept, "multishot_accept"},
       {multishot_recv, "multishot_recv"},
+      {multishot_recvmsg, "multishot_recvmsg"},
       {buffer_ring, "buffer_ring"},
       {recv_bundle, "recv_bundle"},
       {min_wait, "min_wait"},

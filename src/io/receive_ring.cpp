@@ -10,8 +10,9 @@
 
 namespace millrace::io {
 
-ReceiveRing::ReceiveRing(BufferGroup& group)
+ReceiveRing::ReceiveRing(BufferGroup& group, std::uint16_t group_id)
     : group_(group),
+      group_id_(group_id),
       entries_(std::bit_ceil(std::min(group.count(), kEntriesMax))),
       target_max_(std::min(group.count(), entries_)),
       target_(std::min(kFirstTarget, target_max_)) {}
@@ -29,7 +30,7 @@ int ReceiveRing::open(Ring& ring) {
   io_uring_buf_reg registration{};
   registration.ring_addr = reinterpret_cast<std::uintptr_t>(memory);
   registration.ring_entries = entries_;
-  registration.bgid = kGroupId;
+  registration.bgid = group_id_;
   if (const int error = io_uring_register_buf_ring(ring.raw(), &registration, 0); error < 0) return -error;
   lend();
   return 0;

@@ -16,9 +16,10 @@ namespace millrace::io {
 
 class ReceiveRing {
  public:
-  static constexpr std::uint16_t kGroupId = 0;
+  static constexpr std::uint16_t kStreams = 0;  // group ids, by what is received
+  static constexpr std::uint16_t kDatagrams = 1;
 
-  explicit ReceiveRing(BufferGroup& group);
+  ReceiveRing(BufferGroup& group, std::uint16_t group_id);
   ~ReceiveRing();
   ReceiveRing(const ReceiveRing&) = delete;
   ReceiveRing& operator=(const ReceiveRing&) = delete;
@@ -52,6 +53,7 @@ class ReceiveRing {
   static constexpr std::uint32_t kRefillsPerDecay = 4096;
 
   BufferGroup& group_;
+  std::uint16_t group_id_;
   io_uring_buf_ring* shared_ = nullptr;  // memory shared with the kernel
   std::uint32_t entries_;                // power of two
   std::uint32_t target_max_;

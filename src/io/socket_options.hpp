@@ -12,6 +12,10 @@ namespace millrace::io {
 /// data ends a connection to a dead peer no later than silence does. 0 or errno.
 [[nodiscard]] int set_keepalive(int fd);
 
+/// What all datagram sockets of the data path have in common: room to receive, trains (UDP_GRO), no DF bit on what is
+/// forwarded (behaviour rule 31). 0 or errno.
+[[nodiscard]] int set_datagram_options(int fd, net::Family family);
+
 /// Gives an unbound socket a local address without reserving a port before connect() when `source` has none, so that
 /// the port need only be unique per destination. 0 or errno.
 [[nodiscard]] int bind_source(int fd, const net::Endpoint& source);

@@ -97,6 +97,44 @@ Result<Fd> open_listener(const net::Endpoint& address, const ListenOptions& opti
   return fd.release();
 }
 
+namespace {
+
+Failure set_datagram_listener_options(int fd, const net::Endpoint& address, const DatagramListenOptions& options) {
+  const bool v6 = address.family() == net::Family::ipv6;
+  if (options.reuse_port) {
+    if (const int error = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) return {"SO_REUSEPORT", error};
+  }
+  if (v6) {
+    if (const int error = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0)) {
+      return {"IPV6_V6ONLY", error};
+    }
+  }
+  if (address.is_wildcard()) {  // else there is only one address to answer from
+    const int error =
+        v6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
+    if (error != 0) return {"IP_PKTINFO", error};
+  }
+  return {"setting up the socket", set_datagram_options(fd, address.family())};
+}
+
+}  // namespace
+
+Result<Fd> open_datagram_listener(const net::Endpoint& address, const DatagramListenOptions& options) {
+  const auto failed = [&address](std::string_view step, int error) {
+    return Error{explain_listen_failure(address, step, error)};
+  };
+  if (address.family() != net::Family::ipv4 && address.family() != net::Family::ipv6) {
+    return failed("socket", EAFNOSUPPORT);
+  }
+  ScopedFd fd(::socket(address.sockaddr_ptr()->sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (fd.get() < 0) return failed("socket", errno);
+  if (const Failure failure = set_datagram_listener_options(fd.get(), address, options); failure.error != 0) {
+    return failed(failure.step, failure.error);
+  }
+  if (::bind(fd.get(), address.sockaddr_ptr(), address.sockaddr_length()) != 0) return failed("bind", errno);
+  return fd.release();
+}
+
 net::Endpoint bound_address(Fd fd) {
   sockaddr_storage storage{};
   socklen_t length = sizeof storage;

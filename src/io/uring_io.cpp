@@ -22,6 +22,7 @@ namespace {
 // Enough for one pass of a busy worker; when they run out the ring is entered once more.
 constexpr std::size_t kMessages = 256;
 constexpr std::size_t kAddresses = 128;
+constexpr std::size_t kTrains = 256;
 constexpr std::size_t kQueuedSplices = 4096;
 
 /// One turn issues at most this many splices of up to a pipe's size each, so that small messages on the same thread do
@@ -48,11 +49,16 @@ Instant read_clock() {
 UringIo::UringIo(const UringOptions& options, const UringFeatures& features)
     : options_(options),
       features_(features),
-      scratch_(kMessages, kAddresses),
+      scratch_(kMessages, kAddresses, options.datagram_buffers == 0 ? 0 : kTrains),
       splices_(kQueuedSplices),
-      buffers_(options.buffers),
-      receive_ring_(buffers_),
+      streams_(options.buffers, ReceiveRing::kStreams),
       now_(read_clock()) {
+  if (options.datagram_buffers != 0) {
+    datagrams_.emplace(
+        BufferGroup::Options{.count = options.datagram_buffers, .bytes_per_buffer = kDatagramBufferBytes},
+        ReceiveRing::kDatagrams);
+    quote_.resize(kPayloadBytesMax);
+  }
   MILLRACE_ASSERT(options.batch >= 2, "a batch has room for splices and for the ring");
   batch_.reserve(options.batch);
 }
@@ -71,7 +77,10 @@ int UringIo::open(const char*& step) {
   };
   if (const int error = ring_.open(ring_options)) return error;
   step = "registering the receive buffers";
-  if (const int error = receive_ring_.open(ring_)) return error;
+  if (const int error = streams_.ring.open(ring_)) return error;
+  if (datagrams_) {
+    if (const int error = datagrams_->ring.open(ring_)) return error;
+  }
   step = "eventfd";
   wake_fd_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (wake_fd_ < 0) return errno;
@@ -98,7 +107,8 @@ void UringIo::wake() {
 
 std::span<const Completion> UringIo::turn(Instant deadline) {
   batch_.clear();
-  receive_ring_.refill();
+  streams_.ring.refill();
+  if (datagrams_) datagrams_->ring.refill();
   run_splices();
   enter(std::min(deadline, trim_at_));
   now_ = read_clock();
@@ -110,12 +120,21 @@ std::span<const Completion> UringIo::turn(Instant deadline) {
 /// What a burst touched goes back to the kernel when it has not been needed for a second.
 void UringIo::trim_memory() {
   if (now_ >= trim_at_) {
-    buffers_.trim(kBuffersKept);
-    if (features_.defer_taskrun && ring_.completions() == 0) receive_ring_.release_cold();
+    trim(streams_);
+    if (datagrams_) trim(*datagrams_);
     trim_at_ = kNever;
   }
-  const bool cold = buffers_.free_touched() > kBuffersKept || receive_ring_.may_be_cold();
+  const bool cold = may_be_cold(streams_) || (datagrams_ && may_be_cold(*datagrams_));
   if (trim_at_ == kNever && cold) trim_at_ = now_ + kTrimAfter;
+}
+
+void UringIo::trim(Receiving& receiving) {
+  receiving.buffers.trim(kBuffersKept);
+  if (features_.defer_taskrun && ring_.completions() == 0) receiving.ring.release_cold();
+}
+
+bool UringIo::may_be_cold(const Receiving& receiving) {
+  return receiving.buffers.free_touched() > kBuffersKept || receiving.ring.may_be_cold();
 }
 
 void UringIo::run_splices() {
@@ -163,6 +182,8 @@ void UringIo::reap_one(const io_uring_cqe& cqe) {
   switch (tag.kind()) {
     case OpKind::recv:
       return reap_recv(cqe);
+    case OpKind::recv_datagrams:
+      return reap_datagrams(cqe);
     case OpKind::watch:
       return reap_watch(cqe);
     case OpKind::poll_in:
@@ -190,10 +211,21 @@ void UringIo::reap_wake(const io_uring_cqe& cqe) {
 }
 
 void UringIo::reap_recv(const io_uring_cqe& cqe) {
-  if (cqe.res == -ENOBUFS) receive_ring_.note_shortage();
+  if (cqe.res == -ENOBUFS) streams_.ring.note_shortage();
   batch_.push_back({.tag = OpTag::from_word(cqe.user_data),
                     .result = cqe.res,
-                    .buffer = claim_buffer(cqe),
+                    .buffer = claim_buffer(cqe, streams_, cqe.res > 0),
+                    .more = (cqe.flags & IORING_CQE_F_MORE) != 0});
+}
+
+void UringIo::reap_datagrams(const io_uring_cqe& cqe) {
+  if (cqe.res == -ENOBUFS) datagrams_->ring.note_shortage();
+  const BufferId buffer = claim_buffer(cqe, *datagrams_, cqe.res >= 0);
+  // The kernel counts what it puts before the payload as well.
+  const std::int32_t result = cqe.res < 0 ? cqe.res : std::max(cqe.res - static_cast<std::int32_t>(kPayloadOffset), 0);
+  batch_.push_back({.tag = OpTag::from_word(cqe.user_data),
+                    .result = result,
+                    .buffer = buffer,
                     .more = (cqe.flags & IORING_CQE_F_MORE) != 0});
 }
 
@@ -209,13 +241,22 @@ void UringIo::reap_watch(const io_uring_cqe& cqe) {
   batch_.push_back({.tag = tag, .result = seen != 0 ? seen : nothing});
 }
 
-BufferId UringIo::claim_buffer(const io_uring_cqe& cqe) {
+BufferId UringIo::claim_buffer(const io_uring_cqe& cqe, Receiving& receiving, bool filled) {
   if ((cqe.flags & IORING_CQE_F_BUFFER) == 0) return kNoBuffer;
   const auto id = static_cast<BufferId>(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
-  receive_ring_.taken(id);
-  if (cqe.res > 0) return id;
-  buffers_.give_back(id);  // some kernels spend a buffer on the end of a stream
+  receiving.ring.taken(id);
+  if (filled) return id;
+  receiving.buffers.give_back(id);  // some kernels spend a buffer on the end of a stream
   return kNoBuffer;
+}
+
+BufferGroup& UringIo::datagram_buffers() {
+  MILLRACE_ASSERT(datagrams_.has_value(), "made for datagrams");
+  return datagrams_->buffers;
+}
+
+ReceivedDatagrams UringIo::received(BufferId buffer) {
+  return read_message({datagram_buffers().data(buffer), kDatagramBufferBytes});
 }
 
 Result<std::unique_ptr<Io>> make_uring_io(const UringOptions& options, const UringFeatures& features) {
@@ -223,6 +264,11 @@ Result<std::unique_ptr<Io>> make_uring_io(const UringOptions& options, const Uri
     return Error{fmt::format("this kernel's io_uring lacks {}; millrace needs Linux 6.1 or later (found: {})",
                              features.buffer_ring ? "multishot receive (6.0)" : "provided buffer rings (5.19)",
                              features.to_string())};
+  }
+  if (options.datagram_buffers != 0 && !features.multishot_recvmsg) {
+    return Error{
+        fmt::format("this kernel's io_uring lacks multishot recvmsg (6.0); UDP needs Linux 6.1 or later (found: {})",
+                    features.to_string())};
   }
   auto io = std::make_unique<UringIo>(options, features);
   const char* step = "";

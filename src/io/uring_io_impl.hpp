@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "millrace/io/uring_io.hpp"
@@ -29,17 +30,23 @@ class UringIo final : public Io {
   void send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) override;
   void splice(OpTag tag, Fd from, Fd to, std::size_t length) override;
   void poll(OpTag tag, Fd fd, PollFor what) override;
+  void recv_datagrams(OpTag tag, Fd fd) override;
+  void send_datagrams(OpTag tag, Fd fd, const DatagramsToSend& message) override;
   void cancel(OpTag target) override;
   void close(Fd fd, CloseMode mode) override;
 
   FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source, const StreamOptions& options) override;
+  FdResult open_datagram(const DatagramSocketOptions& options) override;
+  ReceivedDatagrams received(BufferId buffer) override;
+  std::optional<DatagramError> take_error(Fd fd) override;
   int open_pipe(Pipe& pipe) override;
   int shutdown_write(Fd fd) override;
   void set_receive_low_water(Fd fd, std::uint32_t bytes) override;
   std::uint32_t bytes_unsent(Fd fd) override;
   net::Endpoint peer(Fd fd) override;
   net::Endpoint local(Fd fd) override;
-  BufferGroup& buffers() override { return buffers_; }
+  BufferGroup& buffers() override { return streams_.buffers; }
+  BufferGroup& datagram_buffers() override;
 
   std::span<const Completion> turn(Instant deadline) override;
   [[nodiscard]] Instant now() const override { return now_; }
@@ -58,15 +65,26 @@ class UringIo final : public Io {
   void reap_recv(const io_uring_cqe& cqe);
   void reap_watch(const io_uring_cqe& cqe);
   void end_watch(OpTag watch, std::int32_t seen);
-  [[nodiscard]] BufferId claim_buffer(const io_uring_cqe& cqe);
+  void reap_datagrams(const io_uring_cqe& cqe);
+
+  /// A buffer group, and its part that is lent to the kernel.
+  struct Receiving {
+    Receiving(BufferGroup::Options options, std::uint16_t group_id) : buffers(options), ring(buffers, group_id) {}
+    BufferGroup buffers;
+    ReceiveRing ring;
+  };
+  [[nodiscard]] static BufferId claim_buffer(const io_uring_cqe& cqe, Receiving& receiving, bool filled);
+  void trim(Receiving& receiving);
+  [[nodiscard]] static bool may_be_cold(const Receiving& receiving);
 
   const UringOptions options_;
   const UringFeatures features_;
   Scratch scratch_;
   SpliceQueue splices_;
-  BufferGroup buffers_;
-  // Declared before the ring: its memory must outlive the ring that uses it.
-  ReceiveRing receive_ring_;
+  // Declared before the ring: their memory must outlive the ring that uses it.
+  Receiving streams_;
+  std::optional<Receiving> datagrams_;
+  std::vector<std::byte> quote_;  // of the error that was taken last
   Ring ring_;
   std::vector<Completion> batch_;
   Instant now_;

@@ -1,6 +1,7 @@
 // The immediate verbs of UringIo: plain system calls that never wait.
 
 #include <fcntl.h>
+#include <linux/errqueue.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -11,8 +12,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <limits>
 
+#include "compat.hpp"
 #include "millrace/io/sockets.hpp"
 #include "socket_options.hpp"
 #include "uring_io_impl.hpp"
@@ -28,6 +31,36 @@ int set_stream_options(int fd, const net::Endpoint& source, const StreamOptions&
   return source.family() == net::Family::none ? 0 : bind_source(fd, source);
 }
 
+int set_up_datagram(int fd, const DatagramSocketOptions& options) {
+  const bool v6 = options.source.family() == net::Family::ipv6;
+  const bool connected = options.remote.family() != net::Family::none;
+  if (!connected) {
+    if (const int error = set_datagram_options(fd, options.source.family())) return error;
+    // Of an unconnected socket the kernel keeps ICMP errors only when asked to.
+    const int error = v6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, 1) : set_option(fd, IPPROTO_IP, IP_RECVERR, 1);
+    if (error != 0) return error;
+  }
+  if (v6) {
+    if (const int error = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) return error;
+  }
+  if (::bind(fd, options.source.sockaddr_ptr(), options.source.sockaddr_length()) != 0) return errno;
+  if (!connected) return 0;
+  return ::connect(fd, options.remote.sockaddr_ptr(), options.remote.sockaddr_length()) == 0 ? 0 : errno;
+}
+
+/// The error in the control messages of a message from the error queue; 0 when there is none.
+int error_of(msghdr& message) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    const bool v4 = header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_RECVERR;
+    const bool v6 = header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_RECVERR;
+    if ((!v4 && !v6) || header->cmsg_len < CMSG_LEN(sizeof(sock_extended_err))) continue;
+    sock_extended_err error{};
+    std::memcpy(&error, CMSG_DATA(header), sizeof error);
+    return static_cast<int>(error.ee_errno);
+  }
+  return 0;
+}
+
 }  // namespace
 
 FdResult UringIo::open_stream(const net::Endpoint& remote, const net::Endpoint& source, const StreamOptions& options) {
@@ -39,6 +72,37 @@ FdResult UringIo::open_stream(const net::Endpoint& remote, const net::Endpoint& 
   if (error == 0) return {static_cast<Fd>(fd), 0};
   ::close(fd);
   return {Fd::none, error};
+}
+
+FdResult UringIo::open_datagram(const DatagramSocketOptions& options) {
+  const net::Family family = options.source.family();
+  if (family != net::Family::ipv4 && family != net::Family::ipv6) return {Fd::none, EAFNOSUPPORT};
+  const int fd = ::socket(options.source.sockaddr_ptr()->sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return {Fd::none, errno};
+  const int error = set_up_datagram(fd, options);
+  if (error == 0) return {static_cast<Fd>(fd), 0};
+  ::close(fd);
+  return {Fd::none, error};
+}
+
+std::optional<DatagramError> UringIo::take_error(Fd fd) {
+  sockaddr_in6 destination{};
+  alignas(cmsghdr) std::array<std::byte, 512> control;
+  iovec piece{.iov_base = quote_.data(), .iov_len = quote_.size()};
+  msghdr message{};
+  message.msg_name = &destination;
+  message.msg_namelen = sizeof destination;
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t length = ::recvmsg(raw(fd), &message, MSG_ERRQUEUE | MSG_DONTWAIT);
+  if (length < 0) return std::nullopt;
+  const std::size_t name_bytes = std::min<std::size_t>(message.msg_namelen, sizeof destination);
+  return DatagramError{
+      .error = error_of(message),
+      .to = net::IpEndpoint::from_sockaddr({reinterpret_cast<const std::byte*>(&destination), name_bytes}),
+      .quote = {quote_.data(), static_cast<std::size_t>(length)}};
 }
 
 int UringIo::open_pipe(Pipe& pipe) {

@@ -70,7 +70,7 @@ void UringIo::recv(OpTag tag, Fd fd, bool expect_data) {
   sqe->ioprio = IORING_RECV_MULTISHOT;
   if (!expect_data) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
   sqe->flags = IOSQE_BUFFER_SELECT;
-  sqe->buf_group = ReceiveRing::kGroupId;
+  sqe->buf_group = ReceiveRing::kStreams;
 }
 
 void UringIo::send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) {
@@ -111,6 +111,34 @@ void UringIo::poll(OpTag tag, Fd fd, PollFor what) {
   io_uring_sqe* sqe = entry(tag, IORING_OP_POLL_ADD, fd);
   sqe->poll32_events = poll_mask(events_of(what));
   if (what == PollFor::hangup) sqe->len = IORING_POLL_ADD_MULTI;
+}
+
+void UringIo::recv_datagrams(OpTag tag, Fd fd) {
+  // Only the two lengths count: how much room the kernel leaves for them in each buffer.
+  static const msghdr kRoom = [] {
+    msghdr room{};
+    room.msg_namelen = kNameBytes;
+    room.msg_controllen = kControlBytes;
+    return room;
+  }();
+  MILLRACE_ASSERT(datagrams_.has_value(), "made for datagrams");
+  io_uring_sqe* sqe = entry(tag, IORING_OP_RECVMSG, fd);
+  sqe->addr = address_of(&kRoom);
+  sqe->len = 1;
+  sqe->ioprio = IORING_RECV_MULTISHOT | IORING_RECVSEND_POLL_FIRST;
+  sqe->flags = IOSQE_BUFFER_SELECT;
+  sqe->buf_group = ReceiveRing::kDatagrams;
+}
+
+void UringIo::send_datagrams(OpTag tag, Fd fd, const DatagramsToSend& message) {
+  MILLRACE_ASSERT(!message.slices.empty() && message.slices.size() <= kTrainDatagramsMax, "1 to kTrainDatagramsMax");
+  MILLRACE_ASSERT(datagrams_.has_value(), "made for datagrams");
+  if (scratch_.trains_full()) submit();
+  io_uring_sqe* sqe = entry(tag, IORING_OP_SENDMSG, fd);
+  sqe->addr = address_of(scratch_.train(message));
+  sqe->len = 1;
+  // Without waiting, hence the kernel never comes back for the control messages after the submission.
+  sqe->msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT;
 }
 
 void UringIo::end_watch(OpTag watch, std::int32_t seen) {

@@ -60,7 +60,10 @@ Listener build_listener(const config::Listener& from, const std::vector<Pool>& p
           .half_close_timeout = from.half_close_timeout,
           .max_connection_duration = from.max_connection_duration,
           .keepalive = from.keepalive,
-          .forwarding = from.forwarding};
+          .forwarding = from.forwarding,
+          .protocol = from.protocol,
+          .responses = from.responses,
+          .max_sessions = from.max_sessions};
 }
 
 }  // namespace

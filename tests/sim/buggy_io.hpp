@@ -51,6 +51,10 @@ class BuggyIo final : public io::Io {
     real_.splice(tag, from, to, length);
   }
   void poll(io::OpTag tag, io::Fd fd, io::PollFor what) override { real_.poll(tag, fd, what); }
+  void recv_datagrams(io::OpTag tag, io::Fd fd) override { real_.recv_datagrams(tag, fd); }
+  void send_datagrams(io::OpTag tag, io::Fd fd, const io::DatagramsToSend& message) override {
+    real_.send_datagrams(tag, fd, message);
+  }
   void cancel(io::OpTag target) override;
   void close(io::Fd fd, io::CloseMode mode) override;
 
@@ -58,6 +62,9 @@ class BuggyIo final : public io::Io {
                            const io::StreamOptions& options) override {
     return real_.open_stream(remote, source, options);
   }
+  io::FdResult open_datagram(const io::DatagramSocketOptions& options) override { return real_.open_datagram(options); }
+  io::ReceivedDatagrams received(io::BufferId buffer) override { return real_.received(buffer); }
+  std::optional<io::DatagramError> take_error(io::Fd fd) override { return real_.take_error(fd); }
   int open_pipe(io::Pipe& pipe) override { return real_.open_pipe(pipe); }
   int shutdown_write(io::Fd fd) override;
   void set_receive_low_water(io::Fd fd, std::uint32_t bytes) override { real_.set_receive_low_water(fd, bytes); }
@@ -65,6 +72,7 @@ class BuggyIo final : public io::Io {
   net::Endpoint peer(io::Fd fd) override { return real_.peer(fd); }
   net::Endpoint local(io::Fd fd) override { return real_.local(fd); }
   io::BufferGroup& buffers() override { return real_.buffers(); }
+  io::BufferGroup& datagram_buffers() override { return real_.datagram_buffers(); }
 
   std::span<const io::Completion> turn(Instant deadline) override;
   [[nodiscard]] Instant now() const override { return real_.now(); }

@@ -71,11 +71,16 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   void send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std::byte>> slices) override;
   void splice(io::OpTag tag, io::Fd from, io::Fd to, std::size_t length) override;
   void poll(io::OpTag tag, io::Fd fd, io::PollFor what) override;
+  void recv_datagrams(io::OpTag tag, io::Fd fd) override;
+  void send_datagrams(io::OpTag tag, io::Fd fd, const io::DatagramsToSend& message) override;
   void cancel(io::OpTag target) override;
   void close(io::Fd fd, io::CloseMode mode) override;
 
   io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source,
                            const io::StreamOptions& options) override;
+  io::FdResult open_datagram(const io::DatagramSocketOptions& options) override;
+  io::ReceivedDatagrams received(io::BufferId buffer) override;
+  std::optional<io::DatagramError> take_error(io::Fd fd) override;
   int open_pipe(io::Pipe& pipe) override;
   int shutdown_write(io::Fd fd) override;
   void set_receive_low_water(io::Fd fd, std::uint32_t bytes) override;
@@ -83,6 +88,7 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   net::Endpoint peer(io::Fd fd) override;
   net::Endpoint local(io::Fd fd) override;
   io::BufferGroup& buffers() override { return buffers_; }
+  io::BufferGroup& datagram_buffers() override { return buffers_; }
 
   std::span<const io::Completion> turn(Instant deadline) override;
   [[nodiscard]] Instant now() const override { return now_; }

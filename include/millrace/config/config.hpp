@@ -18,7 +18,7 @@ namespace millrace::config {
 enum class LogLevel : std::uint8_t { error, warn, info, debug };
 enum class LogFormat : std::uint8_t { text, json };
 enum class Forwarding : std::uint8_t { automatic, copy, splice };  // "auto" is a keyword
-enum class Protocol : std::uint8_t { tcp };                        // udp comes with its own issue
+enum class Protocol : std::uint8_t { tcp, udp };
 enum class HealthType : std::uint8_t { none, tcp };
 enum class ProbeClose : std::uint8_t { fin, rst };
 enum class HashKey : std::uint8_t { source_ip, source_ip_port };
@@ -54,6 +54,8 @@ struct Listener {
   Nanos max_connection_duration = Nanos(0);             // 0: no limit
   bool keepalive = true;
   Forwarding forwarding = Forwarding::automatic;
+  std::uint32_t responses = 0;     // udp: replies to each request, after which a session ends; 0: by idle time only
+  std::uint32_t max_sessions = 0;  // udp; 0: "auto", as many as the sockets towards the backends can carry
 
   friend bool operator==(const Listener&, const Listener&);
 };

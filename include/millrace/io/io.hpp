@@ -19,12 +19,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "millrace/base/time.hpp"
 #include "millrace/io/buffer_group.hpp"
 #include "millrace/io/op.hpp"
 #include "millrace/net/endpoint.hpp"
+#include "millrace/net/ip_endpoint.hpp"
 
 namespace millrace::io {
 
@@ -58,6 +60,47 @@ struct Pipe {
   Fd write_end = Fd::none;
 };
 
+// ---- datagrams ----
+//
+// A message is what one receive or one send handles: one datagram, or a train of datagrams of equal size of which only
+// the last may be shorter (UDP_GRO on receiving, UDP_SEGMENT on sending). The boundaries of its datagrams are kept.
+
+/// What the kernel takes as one train: datagrams (UDP_MAX_SEGMENTS of Linux before 6.9), and bytes of them together.
+inline constexpr std::uint32_t kTrainDatagramsMax = 64;
+inline constexpr std::uint32_t kTrainBytesMax = 65000;
+
+/// A received message. `payload` points into its buffer.
+struct ReceivedDatagrams {
+  net::IpEndpoint from;
+  net::IpEndpoint to;  // the address it was sent to, without a port; Family::none unless the socket tells it
+  std::span<const std::byte> payload;  // may be empty: an empty datagram is one
+  std::uint32_t segment_bytes = 0;     // of each datagram of a train; 0: a single datagram
+  bool truncated = false;              // it was longer than the buffer: the rest is lost
+};
+
+/// A message to send.
+struct DatagramsToSend {
+  net::IpEndpoint to;
+  net::IpEndpoint from;  // the local address to send from (its port does not count); Family::none: the socket's own
+  std::span<const std::span<const std::byte>> slices;  // at most kTrainDatagramsMax; they make up the payload
+  std::uint32_t segment_bytes = 0;                     // of each datagram of a train; 0: a single datagram
+};
+
+struct DatagramSocketOptions {
+  net::Endpoint
+      source;  // its port may be 0. Not Family::none: the wildcard of the wanted family lets the kernel choose
+  /// Family::none: datagrams go to and come from anyone, and ICMP errors are kept for take_error(). Otherwise the
+  /// socket is connected: send() and recv() work on it, one datagram each, and tell its ICMP errors.
+  net::Endpoint remote;
+};
+
+/// What ICMP, or the kernel itself, said about a datagram that a socket has sent.
+struct DatagramError {
+  int error = 0;                     // ECONNREFUSED, EHOSTUNREACH, EMSGSIZE, …
+  net::IpEndpoint to;                // where the datagram was sent
+  std::span<const std::byte> quote;  // its first bytes, perhaps all, perhaps none; valid until the next take_error()
+};
+
 class Io {
  public:
   Io() = default;
@@ -87,6 +130,15 @@ class Io {
   /// PollFor::hangup (its tag's kind is `watch`, no other poll has that) completes at a reset, or when both directions
   /// have ended; neither data nor a FIN alone completes it. It may end by -ECANCELED without a cancel: arm it again.
   virtual void poll(OpTag tag, Fd fd, PollFor what) = 0;
+  /// Multishot receive of datagrams into buffers of datagram_buffers(). Completions: result >= 0: bytes of payload in a
+  /// buffer (now the caller's; received() tells the rest; may be final as well: arm again); -ENOBUFS (final: no buffer
+  /// was at hand, nothing is lost); other -errno (final): an error of an earlier send, which take_error() tells more
+  /// of.
+  virtual void recv_datagrams(OpTag tag, Fd fd) = 0;
+  /// Sends a message from an unconnected datagram socket, now or never. Result: bytes sent; -EAGAIN: no room, it is
+  /// dropped; -EINVAL, -EIO, -EMSGSIZE: it is too large for the way, or this way takes no trains; -ECONNREFUSED and the
+  /// like: an error of an earlier send was pending, this one was not sent.
+  virtual void send_datagrams(OpTag tag, Fd fd, const DatagramsToSend& message) = 0;
   /// Asks for the end of an operation in flight. Has no completion of its own; harmless when the target is gone.
   virtual void cancel(OpTag target) = 0;
   /// Closes; nothing may be in flight on `fd`. Has no completion. Takes effect before turn() waits.
@@ -98,6 +150,12 @@ class Io {
   /// IP_BIND_ADDRESS_NO_PORT when its port is 0) unless that is Family::none.
   virtual FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source,
                                const StreamOptions& options) = 0;
+  /// A non-blocking datagram socket.
+  virtual FdResult open_datagram(const DatagramSocketOptions& options) = 0;
+  /// What a completion of recv_datagrams with result >= 0 has brought; valid until the buffer is given back.
+  virtual ReceivedDatagrams received(BufferId buffer) = 0;
+  /// The next error that is kept for an unconnected datagram socket; empty when there is none.
+  virtual std::optional<DatagramError> take_error(Fd fd) = 0;
   /// 0, or errno (EMFILE, ENFILE, …).
   virtual int open_pipe(Pipe& pipe) = 0;
   /// Sends FIN after what was sent before. 0 or errno (ENOTCONN is ordinary after a reset).
@@ -110,6 +168,8 @@ class Io {
   virtual net::Endpoint peer(Fd fd) = 0;
   virtual net::Endpoint local(Fd fd) = 0;
   virtual BufferGroup& buffers() = 0;
+  /// For recv_datagrams; each holds any datagram whole, and any train.
+  virtual BufferGroup& datagram_buffers() = 0;
 
   // ---- the loop ----
 

@@ -25,8 +25,10 @@ enum class OpKind : std::uint8_t {
   poll_in,     // readable
   poll_out,    // writable
   watch,       // hang-up or error only: notices a reset while nothing else is armed
+  recv_datagrams,
+  send_datagrams,
 };
-inline constexpr unsigned kOpKinds = 10;
+inline constexpr unsigned kOpKinds = 12;
 
 /// 64 bits that travel through the ring as user_data: which object (slot, generation), which side of it, which kind of
 /// operation. At most one operation of a kind is in flight per side, so a tag names exactly one operation.
@@ -64,9 +66,10 @@ inline constexpr BufferId kNoBuffer = 0xffff;
 /// One completion, copied out of the ring.
 struct Completion {
   OpTag tag;
-  std::int32_t result = 0;      // as the verb says; negative: -errno
-  BufferId buffer = kNoBuffer;  // recv with result > 0: holds the bytes, and now belongs to the receiver
-  bool more = false;            // multishot: still armed. Final completions have more == false
+  std::int32_t result = 0;  // as the verb says; negative: -errno
+  // recv with result > 0, recv_datagrams with result >= 0: holds the bytes, and now belongs to the receiver.
+  BufferId buffer = kNoBuffer;
+  bool more = false;  // multishot: still armed. Final completions have more == false
 };
 
 }  // namespace millrace::io

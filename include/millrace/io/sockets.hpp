@@ -20,6 +20,15 @@ struct ListenOptions {
 /// is replaced; one that is in use is an error. The error names the address and the remedy (EADDRINUSE, EACCES, …).
 [[nodiscard]] Result<Fd> open_listener(const net::Endpoint& address, const ListenOptions& options);
 
+struct DatagramListenOptions {
+  bool reuse_port = true;  // one socket per worker on the same address: a client's datagrams always go to the same one
+  bool v6_only = true;
+};
+
+/// A bound, non-blocking datagram socket that clients send to; on a wildcard address it tells for each datagram which
+/// address it was sent to. The caller owns it. The error names the address and the remedy.
+[[nodiscard]] Result<Fd> open_datagram_listener(const net::Endpoint& address, const DatagramListenOptions& options);
+
 /// The address a socket is bound to, with the port that the kernel chose.
 [[nodiscard]] net::Endpoint bound_address(Fd fd);
 

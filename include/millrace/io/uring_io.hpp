@@ -25,6 +25,7 @@ struct UringOptions {
   std::uint32_t completion_entries = 8192;
   std::uint32_t batch = 512;  // completions handed back by one turn() at most
   BufferGroup::Options buffers;
+  std::uint32_t datagram_buffers = 0;  // for recv_datagrams; 0: this Io is not used for datagrams
   std::uint32_t pipe_bytes =
       256 * 1024;  // asked for each pipe; less is accepted (fs.pipe-max-size and -user-pages-soft)
   SpliceIssue splice = SpliceIssue::direct;
@@ -38,6 +39,7 @@ struct UringFeatures {
   bool multishot_accept =
       false;  // 5.19; false also where it hands out wrong descriptors (6.6 to 6.8-rc3, liburing #1062)
   bool multishot_recv = false;                  // 6.0
+  bool multishot_recvmsg = false;               // 6.0
   bool buffer_ring = false;                     // 5.19
   bool recv_bundle = false;                     // 6.10
   bool min_wait = false;                        // 6.12

@@ -20,6 +20,7 @@ namespace millrace::pool {
 
 using config::Forwarding;
 using config::HashKey;
+using config::Protocol;
 
 struct Backend {
   BackendId id{};
@@ -55,6 +56,9 @@ struct Listener {
   Nanos max_connection_duration{};
   bool keepalive = true;
   Forwarding forwarding = Forwarding::automatic;
+  Protocol protocol = Protocol::tcp;
+  std::uint32_t responses = 0;     // udp; 0: sessions end by idle time only
+  std::uint32_t max_sessions = 0;  // udp, over all workers; 0: derived at start
 };
 
 struct Snapshot {

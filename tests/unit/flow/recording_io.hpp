@@ -101,6 +101,13 @@ class RecordingIo final : public io::Io {
   void close(Fd fd, io::CloseMode mode) override;
   io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source,
                            const io::StreamOptions& options) override;
+  void recv_datagrams(OpTag /*tag*/, Fd /*fd*/) override { breach("recv_datagrams on a TCP flow"); }
+  void send_datagrams(OpTag /*tag*/, Fd /*fd*/, const io::DatagramsToSend& /*message*/) override {
+    breach("send_datagrams on a TCP flow");
+  }
+  io::FdResult open_datagram(const io::DatagramSocketOptions& /*options*/) override { return {}; }
+  io::ReceivedDatagrams received(io::BufferId /*buffer*/) override { return {}; }
+  std::optional<io::DatagramError> take_error(Fd /*fd*/) override { return {}; }
   int open_pipe(io::Pipe& pipe) override;
   int shutdown_write(Fd fd) override;
   void set_receive_low_water(Fd fd, std::uint32_t bytes) override;
@@ -108,6 +115,7 @@ class RecordingIo final : public io::Io {
   net::Endpoint peer(Fd /*fd*/) override { return {}; }
   net::Endpoint local(Fd /*fd*/) override { return {}; }
   io::BufferGroup& buffers() override { return buffers_; }
+  io::BufferGroup& datagram_buffers() override { return buffers_; }
   std::span<const io::Completion> turn(Instant /*deadline*/) override { return {}; }
   [[nodiscard]] Instant now() const override { return {}; }
   void wake() override {}

@@ -81,6 +81,13 @@ class FakeIo final : public io::Io {
   void accept(io::OpTag /*tag*/, io::Fd /*listener*/, io::AcceptMode /*mode*/) override { violate("accept"); }
   void splice(io::OpTag /*tag*/, io::Fd /*from*/, io::Fd /*to*/, std::size_t /*length*/) override { violate("splice"); }
   void poll(io::OpTag /*tag*/, io::Fd /*fd*/, io::PollFor /*what*/) override { violate("poll"); }
+  void recv_datagrams(io::OpTag /*tag*/, io::Fd /*fd*/) override { violate("recv_datagrams"); }
+  void send_datagrams(io::OpTag /*tag*/, io::Fd /*fd*/, const io::DatagramsToSend& /*message*/) override {
+    violate("send_datagrams");
+  }
+  io::FdResult open_datagram(const io::DatagramSocketOptions& /*options*/) override { return {}; }
+  io::ReceivedDatagrams received(io::BufferId /*buffer*/) override { return {}; }
+  std::optional<io::DatagramError> take_error(io::Fd /*fd*/) override { return {}; }
   int open_pipe(io::Pipe& /*pipe*/) override {
     violate("open_pipe");
     return EMFILE;
@@ -90,6 +97,7 @@ class FakeIo final : public io::Io {
   net::Endpoint peer(io::Fd /*fd*/) override { return {}; }
   net::Endpoint local(io::Fd /*fd*/) override { return {}; }
   io::BufferGroup& buffers() override { return buffers_; }
+  io::BufferGroup& datagram_buffers() override { return buffers_; }
   [[nodiscard]] Instant now() const override { return now_; }
   void wake() override { woken_.store(true); }
 

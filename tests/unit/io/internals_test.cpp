@@ -45,7 +45,7 @@ TEST_CASE("the splice queue is first in, first out, round its end") {
 }
 
 TEST_CASE("scratch memory holds copies until it is reused") {
-  Scratch scratch(2, 1);
+  Scratch scratch(2, 1, 0);
   const std::array<std::byte, 4> bytes{};
   std::array<std::span<const std::byte>, 2> slices = {std::span(bytes).first(1), std::span(bytes).last(3)};
   const msghdr* first = scratch.message(slices);

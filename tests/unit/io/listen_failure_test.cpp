@@ -22,7 +22,7 @@ net::Endpoint app_socket() {
 TEST_CASE("an address in use names the tool that shows the owner") {
   const std::string text = explain_listen_failure(kWeb, "bind", EADDRINUSE);
   CHECK(contains(text, "cannot listen on 10.0.0.1:80: "));
-  CHECK(contains(text, "ss -ltnp 'sport = :80'"));
+  CHECK(contains(text, "ss -lntup 'sport = :80'"));
   CHECK(contains(explain_listen_failure(app_socket(), "bind", EADDRINUSE), "ss -lxp"));
 }
 

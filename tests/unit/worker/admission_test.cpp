@@ -24,9 +24,14 @@ class WakeCounter final : public io::Io {
   void send(io::OpTag, io::Fd, std::span<const std::span<const std::byte>>) override {}
   void splice(io::OpTag, io::Fd, io::Fd, std::size_t) override {}
   void poll(io::OpTag, io::Fd, io::PollFor) override {}
+  void recv_datagrams(io::OpTag, io::Fd) override {}
+  void send_datagrams(io::OpTag, io::Fd, const io::DatagramsToSend&) override {}
   void cancel(io::OpTag) override {}
   void close(io::Fd, io::CloseMode) override {}
   io::FdResult open_stream(const net::Endpoint&, const net::Endpoint&, const io::StreamOptions&) override { return {}; }
+  io::FdResult open_datagram(const io::DatagramSocketOptions&) override { return {}; }
+  io::ReceivedDatagrams received(io::BufferId) override { return {}; }
+  std::optional<io::DatagramError> take_error(io::Fd) override { return {}; }
   int open_pipe(io::Pipe&) override { return 0; }
   int shutdown_write(io::Fd) override { return 0; }
   void set_receive_low_water(io::Fd, std::uint32_t) override {}
@@ -34,6 +39,7 @@ class WakeCounter final : public io::Io {
   net::Endpoint peer(io::Fd) override { return {}; }
   net::Endpoint local(io::Fd) override { return {}; }
   io::BufferGroup& buffers() override { return buffers_; }
+  io::BufferGroup& datagram_buffers() override { return buffers_; }
   std::span<const io::Completion> turn(Instant) override { return {}; }
   [[nodiscard]] Instant now() const override { return {}; }
 
