@@ -11,13 +11,14 @@ constexpr std::array kLogLevels = {Choice<LogLevel>{"error", LogLevel::error}, C
                                    Choice<LogLevel>{"debug", LogLevel::debug}};
 constexpr std::array kLogFormats = {Choice<LogFormat>{"text", LogFormat::text},
                                     Choice<LogFormat>{"json", LogFormat::json}};
-constexpr std::array kProtocols = {Choice<Protocol>{"tcp", Protocol::tcp}, Choice<Protocol>{"udp", std::nullopt}};
+constexpr std::array kProtocols = {Choice<Protocol>{"tcp", Protocol::tcp}, Choice<Protocol>{"udp", Protocol::udp}};
 constexpr std::array kForwardings = {Choice<Forwarding>{"auto", Forwarding::automatic},
                                      Choice<Forwarding>{"copy", Forwarding::copy},
                                      Choice<Forwarding>{"splice", Forwarding::splice}};
 constexpr std::array kHashKeyWords = {Choice<HashKey>{"source_ip", HashKey::source_ip},
                                       Choice<HashKey>{"source_ip_port", HashKey::source_ip_port}};
 constexpr std::array kHealthTypes = {Choice<HealthType>{"tcp", HealthType::tcp},
+                                     Choice<HealthType>{"udp", HealthType::udp},
                                      Choice<HealthType>{"none", HealthType::none}};
 constexpr std::array kProbeCloses = {Choice<ProbeClose>{"fin", ProbeClose::fin},
                                      Choice<ProbeClose>{"rst", ProbeClose::rst}};
