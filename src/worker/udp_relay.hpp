@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "access.hpp"
 #include "millrace/base/rng.hpp"
 #include "millrace/flow/outbox.hpp"
 #include "millrace/flow/session_table.hpp"
@@ -37,6 +38,7 @@ class UdpRelay {
     const pool::Snapshot& snapshot;
     pool::BackendTable& table;
     Admission& admission;
+    Access& access;
     std::vector<pool::Picker>& pickers;
     ProbeRequests* probes;
     Counters& counters;
@@ -89,9 +91,11 @@ class UdpRelay {
   void add_route(const pool::Pool& pool, Route& route);
 
   // From clients.
-  void on_request(std::uint32_t socket, const io::Completion& completion, Instant now);
-  void forward_request(std::uint32_t socket, io::BufferId buffer, Instant now);
-  [[nodiscard]] flow::UdpSession* session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now);
+  void on_request(std::uint32_t number, const io::Completion& completion, Instant now);
+  void forward_request(std::uint32_t number, io::BufferId buffer, Instant now);
+  [[nodiscard]] flow::UdpSession* session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now,
+                                              Drop& problem);
+  [[nodiscard]] flow::UdpSession* open(const flow::ClientKey& key, std::uint32_t listener, Instant now, Drop& problem);
   [[nodiscard]] bool admit(std::uint32_t listener);
   [[nodiscard]] bool over(const flow::UdpSession& session, Instant now, flow::CloseReason& reason) const;
   void end(flow::UdpSession& session, flow::CloseReason reason, Instant now);
