@@ -96,7 +96,7 @@ def iperf3(balancer, closing, tmp_path):
                        more_listeners={"datagrams": {"protocol": "udp", "bind": f"127.0.0.1:{port}"}})
 
     def measure(*options):
-        result = run([program("iperf3"), "-c", "127.0.0.1", "-p", port, "-u", "-t", 2, "-w", "1M", "-J", *options])
+        result = run([program("iperf3"), "-c", "127.0.0.1", "-p", port, "-u", "-t", 1, "-w", "1M", "-J", *options])
         report = json.loads(result.stdout)
         assert result.returncode == 0 and "error" not in report, result.stdout
         return report["end"]
@@ -105,10 +105,9 @@ def iperf3(balancer, closing, tmp_path):
     return measure
 
 
-@pytest.mark.parametrize("streams", [1, 8])
 @pytest.mark.parametrize("reverse", [False, True], ids=["up", "down"])
-@pytest.mark.parametrize("size", [100, 1200, 8000])
-def test_iperf3(iperf3, streams, reverse, size):
+@pytest.mark.parametrize("size, streams", [(100, 1), (1200, 1), (1200, 8), (8000, 8)])
+def test_iperf3(iperf3, reverse, size, streams):
     end = iperf3("-l", size, "-b", f"{size * 8 * 2000 // streams}", "-P", streams, *(["-R"] if reverse else []))
     total = end["sum"]
     print(f"{total['packets']} datagrams, {total['lost_packets']} lost")

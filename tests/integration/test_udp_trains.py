@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from harness.datagrams import (
-    DATAGRAM_BYTES_MAX, ask, echo, has_segmentation, receive_from_each, segments, send_train, sink)
+    DATAGRAM_BYTES_MAX, GOODBYE, ask, echo, has_segmentation, receive_from_each, segments, send_train, sink)
 from harness.servers import has_ipv6
 from harness.sockets import pattern
 from harness.waiting import wait_until
@@ -84,8 +84,9 @@ def test_trains_stay_trains(relay, route):
         send_train(visitor, payload, 1200)
         wait_until(lambda expected=40 * (round_ + 1): server.count >= expected, what="a train to arrive")
     assert server.datagrams == segments(payload, 1200) * 50
+    assert ask(visitor, GOODBYE) == GOODBYE
     stopped = running.stopped()
-    assert stopped["datagrams_in"] == stopped["datagrams_out"] == 2000
+    assert stopped["datagrams_in"] == stopped["datagrams_out"] == 2002
     assert stopped["messages_in"] <= 200 and stopped["messages_out"] <= 200, stopped
 
 
@@ -139,8 +140,9 @@ def test_equal_datagrams_leave_together(relay, route):
                 visitor.send(data)
         wait_until(lambda expected=40 * (round_ + 1): server.count >= expected, what="the burst to arrive")
     assert server.datagrams == datagrams * 5
+    assert ask(visitor, GOODBYE) == GOODBYE
     stopped = running.stopped()
-    assert stopped["datagrams_out"] == 200
+    assert stopped["datagrams_out"] == 202
     assert stopped["messages_out"] <= 50, stopped
 
 

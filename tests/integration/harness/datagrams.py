@@ -103,8 +103,12 @@ def name_and_echo(data, _peer, backend):
     return [backend.name.encode() + b" " + data]
 
 
-def sink(_data, _peer, _backend):
-    return None
+GOODBYE = b"goodbye"
+
+
+def sink(data, _peer, _backend):
+    """Takes everything and answers nothing but a good-bye. (A balancer that stops waits for answers that it is owed.)"""
+    return [data] if data == GOODBYE else None
 
 
 # Clients.
