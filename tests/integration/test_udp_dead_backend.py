@@ -1,12 +1,14 @@
 """Backends of UDP that die, fail their probes, and come back: sessions pick again with their next datagram."""
 
+import time
+
 import pytest
 
 from harness.backends import RefusedPort, watcher
 from harness.config import FAST_HEALTH
 from harness.datagrams import ask, ask_all, ask_patiently, name_and_echo, pending, receive_from_each
 from harness.servers import has_ipv6
-from harness.sockets import pattern
+from harness.sockets import is_quiet, pattern
 from harness.waiting import wait_until
 
 FAMILIES = ["127.0.0.1", pytest.param("::1", marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here"))]
@@ -231,6 +233,20 @@ def test_fail_open(udp_balancer, named, closing, client):
     names = [names_of(ask_all(clients, [b"%d" % round_] * 10)) for round_ in range(3)]
     assert set(names[0]) == {"a", "b"}
     assert names[1:] == names[:1] * 2, "sessions stay with their backends"
+
+
+def test_sessions_stay_when_no_backend_is_better(udp_balancer, named, closing, client):
+    """Looking for a backend that is up, now and then, is no reason to go to another one that is down as well."""
+    running, servers = all_down(udp_balancer, named, closing, True)
+    visitor = client(running.address)
+    wait_until(lambda: ask_patiently(visitor), what="service")
+    end = time.monotonic() + 2.5
+    names = set()
+    while time.monotonic() < end:
+        names.add(ask(visitor))
+        assert is_quiet(visitor, 0.05)
+    assert len(names) == 1, names
+    assert sorted(len(server.sources) for server in servers) == [0, 1]
 
 
 def test_fail_closed(udp_balancer, named, closing, client):
