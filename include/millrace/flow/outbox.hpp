@@ -73,7 +73,8 @@ class Outbox {
   /// Gives back a buffer that is not to be sent.
   void drop(io::BufferId buffer);
 
-  /// Calls `begun(message)` for every message that has not been submitted yet, and submits it.
+  /// Calls `begun(message)`, which may change its way, for every message that has not been submitted yet, and submits
+  /// it.
   template <class F>
   void flush(F&& begun) {
     for (const std::uint32_t index : waiting_) {

@@ -19,6 +19,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -39,13 +40,41 @@ struct ClientKey {
 
 struct UdpSession {
   static constexpr std::uint32_t kNone = 0xffffffffU;
-  static constexpr std::size_t kLengths = 4;
+
+  /// The sizes of the last messages towards the backend, by which an ICMP error's quote is known to be a whole one.
+  class SentSizes {
+   public:
+    /// `segment_bytes`: of each datagram of a train; 0: a single datagram.
+    void add(std::uint16_t bytes, std::uint16_t segment_bytes) {
+      sizes_[next_] = {.bytes = bytes, .segment_bytes = segment_bytes};
+      next_ = static_cast<std::uint8_t>((next_ + 1U) % sizes_.size());
+      if (known_ < sizes_.size()) ++known_;
+    }
+    /// The segment_bytes of a message that had `bytes`; empty when there was none, or when several differ in it.
+    [[nodiscard]] std::optional<std::uint16_t> segment_bytes(std::size_t bytes) const {
+      std::optional<std::uint16_t> found;
+      for (std::size_t i = 0; i < known_; ++i) {
+        if (sizes_[i].bytes != bytes) continue;
+        if (found && *found != sizes_[i].segment_bytes) return std::nullopt;
+        found = sizes_[i].segment_bytes;
+      }
+      return found;
+    }
+
+   private:
+    struct Size {
+      std::uint16_t bytes = 0;
+      std::uint16_t segment_bytes = 0;
+    };
+    std::array<Size, 8> sizes_{};
+    std::uint8_t next_ = 0;
+    std::uint8_t known_ = 0;
+  };
 
   UdpSession(SlotId slot, const ClientKey& of, std::uint32_t of_listener, Instant now)
       : id(slot), key(of), listener(of_listener), started(now), last_activity(now) {}
 
   [[nodiscard]] bool routed() const { return upstream != kNone; }
-  void note_length(std::uint16_t bytes) { recent_lengths[next_length++ % kLengths] = bytes; }
 
   SlotId id;
   ClientKey key;
@@ -64,8 +93,7 @@ struct UdpSession {
 
   std::uint64_t requests = 0;  // datagrams
   std::uint64_t replies = 0;
-  std::array<std::uint16_t, kLengths> recent_lengths{};  // of the last datagrams towards the backend
-  std::uint8_t next_length = 0;
+  SentSizes sent_sizes;
   std::uint8_t failures = 0;  // backends that were not reached, since the last reply
   bool failed = false;        // its backend was not reached: the next datagram goes to another
   bool awaits_reply = false;  // the client has sent something since the last reply
