@@ -52,7 +52,7 @@ def test_several_in_flight_to_a_dead_backend(udp_balancer, named, client, equal)
     clients = [client(running.address) for _ in range(5)]
     ask_all(clients, [b"before"] * 5)
     dying.stop()
-    questions = [b"%d" % number + (b"" if equal else b"." * number) for number in range(6)]
+    questions = [b"question %d" % number + (b"" if equal else b"?" * number) for number in range(6)]
     for question in questions:
         for visitor in clients:
             visitor.send(question)
