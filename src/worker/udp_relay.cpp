@@ -167,6 +167,8 @@ std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
   const pool::Backend& backend = pool_of(session.listener).backends[session.backend];
   const bool up = shared_.table.health(backend.id) == pool::HealthState::up && backend.weight != 0;
   if (!session.failed && (up || now < session.look_again)) return std::nullopt;
+  // What has come back is known as this session's only while it is there.
+  if (!session.failed) collect_errors(session.upstream);
   unroute(session, now);
   counters_.repicks.add();
   return route(session, now);

@@ -111,6 +111,7 @@ class UdpRelay {
   void on_reply(std::uint32_t upstream, const io::Completion& completion, Instant now);
   void forward_reply(std::uint32_t upstream, io::BufferId buffer, Instant now);
   void take_errors(std::uint32_t upstream, Instant now);
+  void collect_errors(std::uint32_t upstream);
   void note_failure(flow::UdpSession& session);
   void keep_returned(const flow::UdpSession& session, std::span<const std::byte> quote);
   void resend_returned(Instant now);

@@ -86,6 +86,12 @@ void UdpRelay::forward_reply(std::uint32_t upstream, io::BufferId buffer, Instan
 // ---- backends that are not reached ----
 
 void UdpRelay::take_errors(std::uint32_t upstream, Instant now) {
+  collect_errors(upstream);
+  // Not before all errors are taken: the session must be found for each of them.
+  resend_returned(now);
+}
+
+void UdpRelay::collect_errors(std::uint32_t upstream) {
   const io::Fd fd = upstreams_.fd(upstream);
   if (fd == io::Fd::none) return;
   for (std::uint32_t i = 0; i < kErrorsAtOnce; ++i) {
@@ -96,8 +102,6 @@ void UdpRelay::take_errors(std::uint32_t upstream, Instant now) {
     note_failure(*session);
     keep_returned(*session, taken->quote);
   }
-  // Not before all errors are taken: the session must be found for each of them.
-  resend_returned(now);
 }
 
 void UdpRelay::note_failure(UdpSession& session) {
@@ -130,7 +134,8 @@ void UdpRelay::keep_returned(const UdpSession& session, std::span<const std::byt
 }
 
 void UdpRelay::resend_returned(Instant now) {
-  for (const Returned& returned : returned_) {
+  for (std::size_t i = 0; i < returned_.size(); ++i) {  // more may come meanwhile
+    const Returned returned = returned_[i];
     UdpSession* session = sessions_.find(returned.session);
     const std::uint32_t segment = returned.segment_bytes;
     const std::uint32_t datagrams = segment == 0 ? 1 : (returned.bytes + segment - 1) / segment;
