@@ -183,8 +183,11 @@ std::optional<Drop> UdpRelay::route(UdpSession& session, Instant now) {
                                            pool.hash.key == pool::HashKey::source_ip_port);
   }
   if (pool.algorithm == balance::Algorithm::random_two) request.random = shared_.rng.next();
+  request.tried = pool::TriedSet(session.not_reached);
   if (session.failed) request.tried.add(session.backend);
+  session.not_reached = request.tried.bits();
   const pool::Pick pick = shared_.pickers[pool_index].pick(request);
+  if (pick.outcome == pool::PickOutcome::picked_again) session.not_reached = 0;  // another round
   if (pick.outcome == pool::PickOutcome::none || pick.outcome == pool::PickOutcome::all_full) return Drop::no_backend;
 
   Route& route = routes_[pool_index];

@@ -94,9 +94,10 @@ struct UdpSession {
   std::uint64_t requests = 0;  // datagrams
   std::uint64_t replies = 0;
   SentSizes sent_sizes;
-  std::uint8_t failures = 0;  // backends that were not reached, since the last reply
-  bool failed = false;        // its backend was not reached: the next datagram goes to another
-  bool awaits_reply = false;  // the client has sent something since the last reply
+  std::uint64_t not_reached = 0;  // the backends that were not, since the last reply; bits of the caller's making
+  std::uint8_t failures = 0;      // how many
+  bool failed = false;            // its backend was not reached: the next datagram goes to another
+  bool awaits_reply = false;      // the client has sent something since the last reply
 
   /// The largest datagrams of which trains get through: to the backend, and to the client.
   std::array<std::uint16_t, 2> train_segment_max = {0xffff, 0xffff};
