@@ -164,9 +164,17 @@ void UdpRelay::end(UdpSession& session, CloseReason reason, Instant now) {
 
 std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
   if (!session.routed()) return route(session, now);
-  const pool::Backend& backend = pool_of(session.listener).backends[session.backend];
-  const bool up = shared_.table.health(backend.id) == pool::HealthState::up && backend.weight != 0;
-  if (!session.failed && (up || now < session.look_again)) return std::nullopt;
+  const pool::Pool& pool = pool_of(session.listener);
+  const auto serves = [&](const pool::Backend& b) {
+    return shared_.table.health(b.id) == pool::HealthState::up && b.weight != 0;
+  };
+  if (!session.failed) {
+    if (serves(pool.backends[session.backend]) || now < session.look_again) return std::nullopt;
+    if (pool.fail_open && std::none_of(pool.backends.begin(), pool.backends.end(), serves)) {
+      session.look_again = now + kLookAgain;  // all are as bad as this one
+      return std::nullopt;
+    }
+  }
   // What has come back is known as this session's only while it is there.
   if (!session.failed) collect_errors(session.upstream);
   unroute(session, now);
