@@ -51,6 +51,7 @@ void SimIo::send_at_once(Op& op) {
   DatagramSocket& socket = *kernel_.at(op.fd).datagram;
   const auto result = static_cast<std::int32_t>(
       kernel_.datagrams.send(socket, op.datagrams_to, op.datagrams_from, op.copy, op.segment_bytes));
+  context_.trace.note("send datagrams", options_.worker, socket.address.port(), op.datagrams_to.port(), result);
   if (datagram_observer != nullptr) {
     const io::DatagramsToSend message{
         .to = op.datagrams_to, .from = op.datagrams_from, .slices = op.slices, .segment_bytes = op.segment_bytes};
@@ -112,6 +113,12 @@ void SimIo::note_received(const Op& op, const io::Completion& completion) {
 // ---- immediate verbs ----
 
 io::FdResult SimIo::open_datagram(const io::DatagramSocketOptions& options) {
+  const io::FdResult opened = try_open_datagram(options);
+  if (opened.fd == io::Fd::none && datagram_observer != nullptr) datagram_observer->socket_refused(options_.worker);
+  return opened;
+}
+
+io::FdResult SimIo::try_open_datagram(const io::DatagramSocketOptions& options) {
   if (options.remote.family() != net::Family::none) {
     context_.trace.fail("simulation", "connected datagram sockets are not simulated");
   }

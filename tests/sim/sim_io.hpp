@@ -60,6 +60,8 @@ class DatagramObserver {
                     std::span<const std::byte> bytes, std::int32_t result) = 0;
   /// The worker has taken an error from the queue.
   virtual void error_taken(int worker, const DatagramSocket& socket, const io::DatagramError& error) = 0;
+  /// The worker wanted another socket, and there was none.
+  virtual void socket_refused(int worker) = 0;
 };
 
 class SimIo final : public io::Io, private Watcher, private FdUser {
@@ -158,6 +160,7 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   bool receive_message(Op& op, bool may_go_on);
   [[nodiscard]] std::size_t fill(io::BufferId buffer, const Train& train);
   void send_at_once(Op& op);
+  [[nodiscard]] io::FdResult try_open_datagram(const io::DatagramSocketOptions& options);
   void note_received(const Op& op, const io::Completion& completion);
 
   void post(Op& op, std::int32_t result, bool more = false, io::BufferId buffer = io::kNoBuffer);
