@@ -140,7 +140,7 @@ void DatagramOracle::count_handed(const Note& note, const Place* place) {
     return;
   }
   if (datagram->handed++ == 0) datagram->order = ++order_;
-  datagram->place = place;
+  if (place != nullptr) datagram->place = place;
 }
 
 void DatagramOracle::count_forwarded(const Note& note) {
@@ -244,6 +244,7 @@ void DatagramOracle::replies_handed(Place& place, std::uint64_t datagrams) {
 
 void DatagramOracle::error_taken(int /*worker*/, const DatagramSocket& socket, const io::DatagramError& error) {
   Place& place = place_of(socket, error.to);
+  place.failed_at = context_.clock.now();
   if (place.owner) sessions_[*place.owner].may_leave = true;
   if (error.quote.size() > kQuotedWhole) return;
   const std::optional<Note> note = Note::read(error.quote);
@@ -289,7 +290,11 @@ void DatagramOracle::sent(int /*worker*/, const DatagramSocket& socket, const io
     ++datagrams;
     const Note note = read(one, "sent");
     if (result >= 0) return count_forwarded(note);
-    if (Known* datagram = known(note)) datagram->troubled = true;
+    if (Known* datagram = known(note)) {
+      datagram->troubled = true;
+    } else if (is_request) {
+      tally(note).troubled.insert(&place_of(socket, message.to));
+    }
   });
   if (result >= 0) {
     ++totals_.messages_out;
@@ -310,10 +315,14 @@ void DatagramOracle::check_request(int worker, const DatagramSocket& socket, con
   if (backend == pool.end()) {
     context_.trace.fail("sent to somebody who is not in the pool", describe(key) + " to " + to.to_string());
   }
-  const Known* datagram = known(note);
-  if (datagram != nullptr && datagram->leaked) return;
+  Known* datagram = known(note);
   Session& session = sessions_[key];
   Place& place = place_of(socket, to);
+  // One that is sent once more may go the way that it was to go before; or it belongs to another session now.
+  const bool failed_here =
+      datagram == nullptr ? tally(note).troubled.contains(&place) : datagram->troubled && datagram->place == &place;
+  if (datagram != nullptr) datagram->place = &place;
+  if ((datagram != nullptr && datagram->leaked) || (failed_here && session.place != &place)) return;
   const bool taken = place.owner != key;  // perhaps back, from one that had taken it meanwhile
   if (taken) take_place(worker, place, key);
   if (taken || session.place != &place) move(session, place, static_cast<std::uint32_t>(backend - pool.begin()), key);
@@ -364,7 +373,10 @@ void DatagramOracle::move(Session& session, Place& place, std::uint32_t backend,
   }
   context_.trace.note(begins ? "session begins" : "session moves", -1, static_cast<int>(key.first), backend,
                       key.second);
-  session.uncertain = !begins;
+  // Who was there before without a place may have had one all the same: short datagrams do not tell.
+  const bool unseen = begins && session.started < context_.clock.now();
+  session.uncertain = !begins || unseen;
+  if (unseen) session.tolerated_until = context_.clock.now() + kLookAgain;
   session.requests = 0;  // what came before in this pass may have been dropped: they are counted as they are sent
   session.replies = 0;
   session.moved = context_.clock.now();
@@ -372,7 +384,7 @@ void DatagramOracle::move(Session& session, Place& place, std::uint32_t backend,
   if (begins) session.started = context_.clock.now();
   session.place = &place;
   session.backend = backend;
-  session.may_leave = false;
+  session.may_leave = place.failed_at == context_.clock.now();  // it was there already when the error was taken
   session.over = false;
 }
 

@@ -112,6 +112,7 @@ class DatagramOracle final : public DatagramObserver {
     std::optional<SessionKey> owner;
     std::set<std::uint32_t> former;  // clients
     Instant last_activity{};
+    Instant failed_at{};  // an error about it was taken
   };
   struct Session {
     Place* place = nullptr;  // null: unknown
@@ -144,7 +145,7 @@ class DatagramOracle final : public DatagramObserver {
     std::uint32_t forwarded = 0;
     std::uint32_t arrived = 0;
     std::uint64_t order = 0;       // of its first hand-over
-    const Place* place = nullptr;  // reply: that it has come by
+    const Place* place = nullptr;  // that it has come by (replies) or left by (requests)
     bool from_stranger = false;
     bool troubled = false;  // a send of it has failed, or it has come back
     bool leaked = false;    // it has come back to another session, rightly
@@ -154,7 +155,8 @@ class DatagramOracle final : public DatagramObserver {
     std::uint64_t forwarded = 0;
     std::uint64_t left = 0;  // their senders
     std::uint64_t arrived = 0;
-    const Place* place = nullptr;  // that the last one has come by
+    const Place* place = nullptr;       // that the last one has come by
+    std::set<const Place*> troubled{};  // by which a send has failed
   };
 
   [[nodiscard]] std::uint32_t address_index(const net::IpEndpoint& address) const;

@@ -44,6 +44,7 @@ class Run {
   void add_machine(unsigned index);
   void plan_events();
   void flap_health();
+  void set_health(pool::BackendId id, pool::HealthState state);
   void prepare_datagrams();
   void backend_changed(const net::IpEndpoint& backend, bool alive);
   void request_stop(Nanos drain);
@@ -196,8 +197,15 @@ void Run::flap_health() {
   using pool::HealthState;
   const pool::BackendId id{static_cast<std::uint32_t>(context_.random.below(table_.rows()))};
   constexpr std::array kStates = {HealthState::up, HealthState::down, HealthState::ejected};
-  table_.set_health(id, finishing_ ? HealthState::up : kStates[context_.random.below(kStates.size())]);
+  set_health(id, finishing_ ? HealthState::up : kStates[context_.random.below(kStates.size())]);
   if (!finishing_) context_.clock.after(context_.up_to(std::chrono::milliseconds(500)), [this] { flap_health(); });
+}
+
+void Run::set_health(pool::BackendId id, pool::HealthState state) {
+  if (!plan_.datagrams.listeners.empty()) {
+    context_.trace.note("health", -1, static_cast<int>(pool::row(id)), static_cast<std::int64_t>(state));
+  }
+  table_.set_health(id, state);
 }
 
 /// What a prober would find out, after a while.
@@ -207,7 +215,7 @@ void Run::backend_changed(const net::IpEndpoint& backend, bool alive) {
     for (const pool::Pool& pool : snapshot_.pools) {
       for (const pool::Backend& row : pool.backends) {
         if (net::IpEndpoint::from(row.address) != backend) continue;
-        table_.set_health(row.id, alive || finishing_ ? HealthState::up : HealthState::down);
+        set_health(row.id, alive || finishing_ ? HealthState::up : HealthState::down);
       }
     }
   });
