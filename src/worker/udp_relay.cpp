@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 
+#include "datagram_mark.hpp"
 #include "millrace/base/assert.hpp"
 #include "udp_limits.hpp"
 
@@ -111,11 +112,25 @@ void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instan
     end(*session, CloseReason::no_backend, now);
     return drop(buffer, datagrams, *problem);
   }
-  const std::size_t last = received.segment_bytes == 0 ? received.payload.size() : received.segment_bytes;
-  session->note_length(static_cast<std::uint16_t>(last));
+  note_sent(*session, received);
   if (!outbox_.add(*session, flow::Direction::to_backend, way_to_backend(*session), buffer, received.payload,
                    received.segment_bytes)) {
     count_drop(Drop::no_memory, 1);
+  }
+}
+
+/// Remembers what ICMP may bring back: small datagrams, of a train the last ones.
+void UdpRelay::note_sent(UdpSession& session, const io::ReceivedDatagrams& received) {
+  const std::span<const std::byte> payload = received.payload;
+  if (received.segment_bytes == 0) {
+    if (payload.size() <= kQuoteWholeMax) session.note_sent(datagram_mark(payload));
+    return;
+  }
+  const std::size_t segment = received.segment_bytes;
+  if (segment > kQuoteWholeMax) return;
+  const std::uint64_t datagrams = received.datagrams();
+  for (std::uint64_t i = datagrams - std::min<std::uint64_t>(datagrams, UdpSession::kRecent); i < datagrams; ++i) {
+    session.note_sent(datagram_mark(payload.subspan(i * segment, std::min(segment, payload.size() - i * segment))));
   }
 }
 

@@ -95,6 +95,7 @@ class UdpRelay {
   [[nodiscard]] bool admit(std::uint32_t listener);
   [[nodiscard]] bool over(const flow::UdpSession& session, Instant now, flow::CloseReason& reason) const;
   void end(flow::UdpSession& session, flow::CloseReason reason, Instant now);
+  static void note_sent(flow::UdpSession& session, const io::ReceivedDatagrams& received);
 
   // The way to a backend.
   [[nodiscard]] std::optional<Drop> ensure_routed(flow::UdpSession& session, Instant now);

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "datagram_mark.hpp"
 #include "millrace/base/assert.hpp"
 #include "udp_limits.hpp"
 #include "udp_relay.hpp"
@@ -113,15 +114,12 @@ void UdpRelay::note_failure(UdpSession& session) {
   if (session.failures < 0xff) ++session.failures;
 }
 
-/// Copies a datagram that ICMP quotes, if it is there whole: it is as long as one that was sent lately, and shorter
-/// than what a quote is cut to.
+/// Copies a datagram that ICMP quotes, if it is there whole: it looks like one that was sent lately, and is shorter
+/// than what a quote is cut to. (Of the length alone a cut one could not be told from a whole one; and the place may
+/// have had another session when it was sent.)
 void UdpRelay::keep_returned(const UdpSession& session, std::span<const std::byte> quote) {
   if (session.failures > pool_of(session.listener).retries || returned_.size() >= kReturnedMax) return;
-  const auto& lengths = session.recent_lengths;
-  const std::size_t known = std::min<std::size_t>(session.next_length, lengths.size());
-  const auto* end = lengths.begin() + known;
-  const bool whole = quote.size() <= kQuoteWholeMax && std::find(lengths.begin(), end, quote.size()) != end;
-  if (!whole) return;
+  if (quote.size() > kQuoteWholeMax || !session.sent_lately(datagram_mark(quote))) return;
   const io::BufferId buffer = io_.datagram_buffers().take();
   if (buffer == io::kNoBuffer) return;
   if (!quote.empty()) std::memcpy(io_.datagram_buffers().data(buffer), quote.data(), quote.size());

@@ -16,6 +16,7 @@
 // Hash tables with chains through the sessions (no rehashing, hence no pause). Fixed size; never allocates after
 // construction. Pure: no clock, no I/O. One thread.
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -39,13 +40,17 @@ struct ClientKey {
 
 struct UdpSession {
   static constexpr std::uint32_t kNone = 0xffffffffU;
-  static constexpr std::size_t kLengths = 4;
+  static constexpr std::size_t kRecent = 8;
 
   UdpSession(SlotId slot, const ClientKey& of, std::uint32_t of_listener, Instant now)
       : id(slot), key(of), listener(of_listener), started(now), last_activity(now) {}
 
   [[nodiscard]] bool routed() const { return upstream != kNone; }
-  void note_length(std::uint16_t bytes) { recent_lengths[next_length++ % kLengths] = bytes; }
+  /// `mark` stands for a datagram that goes to the backend; it is not 0.
+  void note_sent(std::uint32_t mark) { recent[next_recent++ % kRecent] = mark; }
+  [[nodiscard]] bool sent_lately(std::uint32_t mark) const {
+    return std::find(recent.begin(), recent.end(), mark) != recent.end();
+  }
 
   SlotId id;
   ClientKey key;
@@ -64,8 +69,8 @@ struct UdpSession {
 
   std::uint64_t requests = 0;  // datagrams
   std::uint64_t replies = 0;
-  std::array<std::uint16_t, kLengths> recent_lengths{};  // of the last datagrams towards the backend
-  std::uint8_t next_length = 0;
+  std::array<std::uint32_t, kRecent> recent{};  // marks of the last datagrams towards the backend; 0: none
+  std::uint8_t next_recent = 0;
   std::uint8_t failures = 0;  // backends that were not reached, since the last reply
   bool failed = false;        // its backend was not reached: the next datagram goes to another
   bool awaits_reply = false;  // the client has sent something since the last reply
