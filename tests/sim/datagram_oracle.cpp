@@ -89,7 +89,6 @@ std::uint32_t DatagramOracle::reply_leaves(const Note& request, std::uint32_t le
   }
   Known reply{.kind = NoteKind::reply, .client = request.client, .length = length, .from_stranger = from_stranger};
   if (const auto address = address_used(request)) reply.address = *address;
-  if (const Known* asked = known(request)) reply.leaked = asked->leaked;
   return add_known(reply);
 }
 
@@ -257,7 +256,6 @@ void DatagramOracle::error_taken(int /*worker*/, const DatagramSocket& socket, c
   }
   ++datagram->returned;
   datagram->troubled = true;
-  if (place.owner && place.owner->first != datagram->client) datagram->leaked = true;
 }
 
 void DatagramOracle::socket_refused(int worker) {
@@ -318,11 +316,11 @@ void DatagramOracle::check_request(int worker, const DatagramSocket& socket, con
   Known* datagram = known(note);
   Session& session = sessions_[key];
   Place& place = place_of(socket, to);
-  // One that is sent once more may go the way that it was to go before; or it belongs to another session now.
+  // One that is sent once more may go the way that it was to go before.
   const bool failed_here =
       datagram == nullptr ? tally(note).troubled.contains(&place) : datagram->troubled && datagram->place == &place;
   if (datagram != nullptr) datagram->place = &place;
-  if ((datagram != nullptr && datagram->leaked) || (failed_here && session.place != &place)) return;
+  if (failed_here && session.place != &place) return;
   const bool taken = place.owner != key;  // perhaps back, from one that had taken it meanwhile
   if (taken) take_place(worker, place, key);
   if (taken || session.place != &place) move(session, place, static_cast<std::uint32_t>(backend - pool.begin()), key);
@@ -427,7 +425,7 @@ void DatagramOracle::check_reply(const DatagramSocket& socket, const io::Datagra
   if (datagram != nullptr && datagram->from_stranger) {
     context_.trace.fail("a stranger's datagram was forwarded", fmt::format("to client {}", to->second));
   }
-  const bool excused = (datagram != nullptr && datagram->leaked) || is_late(note);
+  const bool excused = is_late(note);
   if (note.client != kNone && note.client != to->second && !excused) {
     context_.trace.fail("a reply to somebody else", fmt::format("number {}: for client {}, sent to client {}",
                                                                 note.number, note.client, to->second));

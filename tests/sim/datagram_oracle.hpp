@@ -148,7 +148,6 @@ class DatagramOracle final : public DatagramObserver {
     const Place* place = nullptr;  // that it has come by (replies) or left by (requests)
     bool from_stranger = false;
     bool troubled = false;  // a send of it has failed, or it has come back
-    bool leaked = false;    // it has come back to another session, rightly
   };
   struct Tally {               // of those that do not
     std::uint64_t handed = 0;  // and returned
