@@ -116,7 +116,6 @@ class UdpRelay {
   void resend_returned(Instant now);
 
   // Sends.
-  static void note_sent(flow::UdpSession& session, const Message& message);
   void on_sent(const io::Completion& completion, Instant now);
   void on_send_failed(Message& message, int error, Instant now);
   void on_not_reached(Message& message, Instant now);
