@@ -90,8 +90,8 @@ class UdpRelay {
   void add_route(const pool::Pool& pool, Route& route);
 
   // From clients.
-  void on_request(std::uint32_t socket, const io::Completion& completion, Instant now);
-  void forward_request(std::uint32_t socket, io::BufferId buffer, Instant now);
+  void on_request(std::uint32_t number, const io::Completion& completion, Instant now);
+  void forward_request(std::uint32_t number, io::BufferId buffer, Instant now);
   [[nodiscard]] flow::UdpSession* session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now);
   [[nodiscard]] bool admit(std::uint32_t listener);
   [[nodiscard]] bool over(const flow::UdpSession& session, Instant now, flow::CloseReason& reason) const;
@@ -117,7 +117,6 @@ class UdpRelay {
   void resend_returned(Instant now);
 
   // Sends.
-  static void note_sent(flow::UdpSession& session, const Message& message);
   void on_sent(const io::Completion& completion, Instant now);
   void on_send_failed(Message& message, int error, Instant now);
   void on_not_reached(Message& message, Instant now);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "millrace/base/assert.hpp"
 #include "udp_limits.hpp"
@@ -117,12 +118,13 @@ void UdpRelay::note_failure(UdpSession& session) {
   if (session.failures < 0xff) ++session.failures;
 }
 
-/// Copies a message that ICMP quotes, if it is there whole: it is as long as one that was sent lately, and shorter than
-/// what a quote is cut to. A train that was not cut up on its way (to a backend on this machine) is quoted as one.
+/// Copies a message that ICMP quotes, if it is there whole: it is one that was sent lately. A train that was not cut up
+/// on its way (to a backend on this machine) is quoted as one.
 void UdpRelay::keep_returned(const UdpSession& session, std::span<const std::byte> quote) {
   if (session.failures > pool_of(session.listener).retries || returned_.size() >= kReturnedMax) return;
   if (quote.size() > kQuoteWholeMax) return;
-  const std::optional<std::uint16_t> segment_bytes = session.sent_sizes.segment_bytes(quote.size());
+  const std::string_view bytes{reinterpret_cast<const char*>(quote.data()), quote.size()};
+  const std::optional<std::uint32_t> segment_bytes = session.sent_messages.segment_bytes(net::hash_bytes(bytes));
   if (!segment_bytes) return;
   const io::BufferId buffer = io_.datagram_buffers().take();
   if (buffer == io::kNoBuffer) return;
@@ -134,8 +136,9 @@ void UdpRelay::keep_returned(const UdpSession& session, std::span<const std::byt
 }
 
 void UdpRelay::resend_returned(Instant now) {
-  for (std::size_t i = 0; i < returned_.size(); ++i) {  // more may come meanwhile
-    const Returned returned = returned_[i];
+  std::size_t next = 0;
+  while (next < returned_.size()) {  // more may come meanwhile
+    const Returned returned = returned_[next++];
     UdpSession* session = sessions_.find(returned.session);
     const std::uint32_t segment = returned.segment_bytes;
     const std::uint32_t datagrams = segment == 0 ? 1 : (returned.bytes + segment - 1) / segment;
@@ -163,15 +166,12 @@ void UdpRelay::flush() {
     if (UdpSession* session = sessions_.find(message.session)) {
       // It may have found another backend since the message was put here.
       if (session->routed()) message.way = way_to_backend(*session);
-      if (message.bytes <= kQuoteWholeMax) note_sent(*session, message);
+      if (message.bytes <= kQuoteWholeMax) {
+        session->sent_messages.add(outbox_.hash(message), message.datagrams > 1 ? message.segment_bytes : 0);
+      }
     }
     upstreams_.send_begun(message.way.socket);
   });
-}
-
-void UdpRelay::note_sent(UdpSession& session, const Message& message) {
-  const std::uint32_t segment_bytes = message.datagrams > 1 ? message.segment_bytes : 0;
-  session.sent_sizes.add(static_cast<std::uint16_t>(message.bytes), static_cast<std::uint16_t>(segment_bytes));
 }
 
 void UdpRelay::on_sent(const io::Completion& completion, Instant now) {

@@ -86,6 +86,10 @@ class Outbox {
     waiting_.clear();
   }
 
+  /// Of all its bytes, which are not more than kHashedMax.
+  [[nodiscard]] std::uint64_t hash(const Message& message) const;
+  static constexpr std::uint32_t kHashedMax = 512;
+
   /// The message whose send has completed; the caller answers with done(), again() or split().
   [[nodiscard]] Message& completed(const io::Completion& completion);
   void done(Message& message);

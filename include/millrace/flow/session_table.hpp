@@ -41,32 +41,31 @@ struct ClientKey {
 struct UdpSession {
   static constexpr std::uint32_t kNone = 0xffffffffU;
 
-  /// The sizes of the last messages towards the backend, by which an ICMP error's quote is known to be a whole one.
-  class SentSizes {
+  /// The last small messages towards the backend, by which the quote of an ICMP error is known to be a whole one: not
+  /// cut, and this session's.
+  class SentMessages {
    public:
-    /// `segment_bytes`: of each datagram of a train; 0: a single datagram.
-    void add(std::uint16_t bytes, std::uint16_t segment_bytes) {
-      sizes_[next_] = {.bytes = bytes, .segment_bytes = segment_bytes};
-      next_ = static_cast<std::uint8_t>((next_ + 1U) % sizes_.size());
-      if (known_ < sizes_.size()) ++known_;
+    /// `segment_bytes`: of each datagram of a train; 0: a single datagram. `hash`: of all its bytes.
+    void add(std::uint64_t hash, std::uint32_t segment_bytes) {
+      messages_[next_] = {.hash = static_cast<std::uint32_t>(hash),
+                          .segment_bytes = static_cast<std::uint16_t>(segment_bytes)};
+      next_ = static_cast<std::uint8_t>((next_ + 1U) % messages_.size());
+      if (known_ < messages_.size()) ++known_;
     }
-    /// The segment_bytes of a message that had `bytes`; empty when there was none, or when several differ in it.
-    [[nodiscard]] std::optional<std::uint16_t> segment_bytes(std::size_t bytes) const {
-      std::optional<std::uint16_t> found;
+    /// The segment_bytes of a message with this hash; empty when there was none.
+    [[nodiscard]] std::optional<std::uint32_t> segment_bytes(std::uint64_t hash) const {
       for (std::size_t i = 0; i < known_; ++i) {
-        if (sizes_[i].bytes != bytes) continue;
-        if (found && *found != sizes_[i].segment_bytes) return std::nullopt;
-        found = sizes_[i].segment_bytes;
+        if (messages_[i].hash == static_cast<std::uint32_t>(hash)) return messages_[i].segment_bytes;
       }
-      return found;
+      return std::nullopt;
     }
 
    private:
-    struct Size {
-      std::uint16_t bytes = 0;
+    struct Message {
+      std::uint32_t hash = 0;
       std::uint16_t segment_bytes = 0;
     };
-    std::array<Size, 8> sizes_{};
+    std::array<Message, 8> messages_{};
     std::uint8_t next_ = 0;
     std::uint8_t known_ = 0;
   };
@@ -93,7 +92,7 @@ struct UdpSession {
 
   std::uint64_t requests = 0;  // datagrams
   std::uint64_t replies = 0;
-  SentSizes sent_sizes;
+  SentMessages sent_messages;
   std::uint64_t not_reached = 0;  // the backends that were not, since the last reply; bits of the caller's making
   std::uint8_t failures = 0;      // how many
   bool failed = false;            // its backend was not reached: the next datagram goes to another
