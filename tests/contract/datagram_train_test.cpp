@@ -12,7 +12,7 @@
 namespace millrace::io {
 namespace {
 
-/// A train's size is refused with EINVAL up to Linux 6.13, with EMSGSIZE since.
+/// Datagrams larger than the MTU are refused with EINVAL, since Linux 6.14 with EMSGSIZE.
 bool is_too_large(std::int32_t result) {
   return result == -EINVAL || result == -EMSGSIZE;
 }
