@@ -86,11 +86,55 @@ void warn_of_backlog(const config::Config& config) {
   }
 }
 
-std::vector<std::uint32_t> listener_limits(const config::Config& config) {
+bool is_udp(const config::Listener& listener) {
+  return listener.protocol == config::Protocol::udp;
+}
+
+/// Of connections, or of sessions for UDP listeners.
+std::vector<std::uint32_t> listener_limits(const config::Config& config, const Capacity& capacity) {
   std::vector<std::uint32_t> limits;
-  for (const config::Listener& listener : config.listeners) limits.push_back(listener.max_connections);
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const std::uint32_t connections = config.listeners[i].max_connections;
+    const std::uint32_t sessions = capacity.max_sessions[i];
+    limits.push_back(sessions == 0 ? connections : connections == 0 ? sessions : std::min(connections, sessions));
+  }
   return limits;
 }
+
+std::vector<ListenerDemand> listener_demands(const config::Config& config) {
+  std::vector<ListenerDemand> demands;
+  for (const config::Listener& listener : config.listeners) {
+    std::uint32_t backends = 0;
+    for (const config::Pool& pool : config.pools) {
+      if (pool.name != listener.pool) continue;
+      for (const config::Backend& backend : pool.backends) backends += backend.weight != 0 && !backend.backup ? 1 : 0;
+    }
+    demands.push_back(
+        {.udp = is_udp(listener), .max_sessions = listener.max_sessions, .backends = std::max(backends, 1U)});
+  }
+  return demands;
+}
+
+/// Over all workers; from clients and from backends together.
+struct UdpSums {
+  std::uint64_t sessions = 0;
+  std::uint64_t evicted = 0;
+  std::uint64_t datagrams_in = 0;
+  std::uint64_t datagrams_out = 0;
+  std::uint64_t dropped = 0;
+  std::uint64_t messages_in = 0;
+  std::uint64_t messages_out = 0;
+
+  void add(const worker::UdpCounters& counters) {
+    sessions += counters.sessions.get();
+    evicted += counters.sessions_closed[static_cast<std::size_t>(flow::CloseReason::evicted)].get();
+    datagrams_in += counters.datagrams_from_clients.get() + counters.datagrams_from_backends.get();
+    datagrams_out += counters.datagrams_to_backends.get() + counters.datagrams_to_clients.get();
+    dropped += counters.dropped_total();
+    messages_in += counters.messages_received.get();
+    messages_out += counters.messages_sent.get();
+  }
+};
 
 /// Starts, waits for signals, stops.
 class Balancer {
@@ -123,6 +167,7 @@ class Balancer {
                            {"pipes", std::uint64_t{capacity_.pipes} * capacity_.workers},
                            {"buffers", std::uint64_t{capacity_.buffers} * capacity_.workers},
                            {"bytes_per_connection", worker::Worker::connection_bytes()},
+                           {"upstream_sockets", std::uint64_t{capacity_.upstream_sockets} * capacity_.workers},
                            {"io_uring", features.value().to_string()}});
     warn_of_limits();
     Result<Listening> listening = open_listeners(config_, capacity_.workers);
@@ -139,8 +184,9 @@ class Balancer {
     const Machine machine{.cpus = static_cast<std::uint32_t>(cpus_.size()), .open_files = open_files_};
     const std::uint32_t workers = config_.runtime.workers != 0 ? config_.runtime.workers : machine.cpus;
     capacity_ = derive_capacity(config_.runtime, machine, count_sockets(config_, workers),
-                                static_cast<std::uint32_t>(table_.rows()));
-    admission_ = std::make_unique<worker::Admission>(capacity_.max_connections, listener_limits(config_), workers);
+                                static_cast<std::uint32_t>(table_.rows()), listener_demands(config_));
+    admission_ =
+        std::make_unique<worker::Admission>(capacity_.max_connections, listener_limits(config_, capacity_), workers);
   }
 
   void warn_of_limits() {
@@ -172,7 +218,10 @@ class Balancer {
       }
     }
     for (const Bound& bound : listening_.addresses) {
-      log::info("listening", {{"listener", bound.listener}, {"address", bound.address.to_string()}});
+      const bool udp = bound.protocol == config::Protocol::udp;
+      log::info(
+          "listening",
+          {{"listener", bound.listener}, {"protocol", udp ? "udp" : "tcp"}, {"address", bound.address.to_string()}});
     }
     log::info("ready",
               {{"workers", capacity_.workers}, {"listeners", config_.listeners.size()}, {"backends", table_.rows()}});
@@ -210,18 +259,21 @@ class Balancer {
     std::uint64_t refused = 0;
     std::uint64_t connect_failures = 0;
     std::uint64_t dropped = 0;
+    UdpSums udp;
     for (const auto& worker : workers_) {
       worker->join();
       const Leftovers leftovers = worker->leftovers();
       left.connections += leftovers.connections;
       left.pipes += leftovers.pipes;
       left.buffers += leftovers.buffers;
+      left.upstream_sockets += leftovers.upstream_sockets;
       const worker::Counters& counters = worker->counters();
       accepted += counters.accepted.get();
       refused += counters.refused.get();
       connect_failures += counters.connect_failures.get();
       dropped += counters.closed[static_cast<std::size_t>(flow::CloseReason::drain)].get() +
                  counters.closed[static_cast<std::size_t>(flow::CloseReason::killed)].get();
+      udp.add(counters.udp);
     }
     prober_->stop();
     remove_socket_files(listening_);
@@ -231,7 +283,15 @@ class Balancer {
                           {"cut_off", dropped},
                           {"connections", left.connections},
                           {"pipes", left.pipes},
-                          {"buffers", left.buffers}});
+                          {"buffers", left.buffers},
+                          {"upstream_sockets", left.upstream_sockets},
+                          {"udp_sessions", udp.sessions},
+                          {"udp_evicted", udp.evicted},
+                          {"datagrams_in", udp.datagrams_in},
+                          {"datagrams_out", udp.datagrams_out},
+                          {"datagrams_dropped", udp.dropped},
+                          {"messages_in", udp.messages_in},
+                          {"messages_out", udp.messages_out}});
     return 0;
   }
 

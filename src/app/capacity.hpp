@@ -3,6 +3,7 @@
 // comes out is logged at start.
 
 #include <cstdint>
+#include <vector>
 
 #include "millrace/config/config.hpp"
 
@@ -21,6 +22,18 @@ struct Capacity {
   std::uint32_t slots = 0;    // of one worker
   std::uint32_t pipes = 0;    // of one worker
   std::uint32_t buffers = 0;  // of one worker
+  // UDP; all 0 without a UDP listener.
+  std::uint32_t upstream_sockets = 0;       // of one worker
+  std::uint32_t sessions = 0;               // slots of one worker
+  std::uint32_t datagram_buffers = 0;       // of one worker
+  std::vector<std::uint32_t> max_sessions;  // by listener, over all workers; 0 for TCP listeners
+};
+
+/// What a listener asks for.
+struct ListenerDemand {
+  bool udp = false;
+  std::uint32_t max_sessions = 0;  // 0: derive
+  std::uint32_t backends = 1;      // of its pool that may be used
 };
 
 /// A file limit far above any need (container runtimes set 2^30) is used up to this: nothing is sized by more.
@@ -28,6 +41,6 @@ inline constexpr std::uint64_t kOpenFilesUsed = 1'048'576;
 
 /// `sockets`: listening sockets over all workers; `probed`: backends with active probes.
 [[nodiscard]] Capacity derive_capacity(const config::Runtime& runtime, const Machine& machine, std::uint32_t sockets,
-                                       std::uint32_t probed);
+                                       std::uint32_t probed, const std::vector<ListenerDemand>& listeners = {});
 
 }  // namespace millrace::app

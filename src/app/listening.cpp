@@ -61,25 +61,31 @@ class Opener {
     return problem;
   }
 
+  [[nodiscard]] Result<io::Fd> open_socket(const config::Listener& listener, const net::Endpoint& address) const {
+    const bool reuse_port = !address.is_unix() && workers_ > 1;
+    if (listener.protocol == config::Protocol::udp)
+      return io::open_datagram_listener(address, {.reuse_port = reuse_port});
+    return io::open_listener(
+        address,
+        {.backlog = static_cast<int>(listener.backlog), .reuse_port = reuse_port, .keepalive = listener.keepalive});
+  }
+
   /// One socket per worker on the same address; a unix socket cannot be shared that way and is duplicated instead.
   std::string open_one(const config::Listener& listener, std::uint32_t index, net::Endpoint address) {
-    const io::ListenOptions options{.backlog = static_cast<int>(listener.backlog),
-                                    .reuse_port = !address.is_unix() && workers_ > 1,
-                                    .keepalive = listener.keepalive};
     for (std::uint32_t worker = 0; worker < workers_; ++worker) {
       io::Fd fd = io::Fd::none;
       if (address.is_unix() && worker > 0) {
         fd = io::Fd{::fcntl(io::raw(listening_.sockets[0].back().fd), F_DUPFD_CLOEXEC, 0)};
         if (fd == io::Fd::none) return "no descriptor left; raise LimitNOFILE (ulimit -n)";
       } else {
-        const Result<io::Fd> opened = io::open_listener(address, options);
+        const Result<io::Fd> opened = open_socket(listener, address);
         if (!opened) return opened.error();
         fd = opened.value();
       }
       listening_.sockets[worker].push_back({.fd = fd, .listener = index});
       if (worker == 0 && !address.is_unix()) address = io::bound_address(fd);
     }
-    listening_.addresses.push_back({.listener = listener.name, .address = address});
+    listening_.addresses.push_back({.listener = listener.name, .protocol = listener.protocol, .address = address});
     return {};
   }
 

@@ -13,6 +13,7 @@ namespace millrace::app {
 
 struct Bound {
   std::string listener;
+  config::Protocol protocol = config::Protocol::tcp;
   net::Endpoint address;  // with the port that the kernel chose
 };
 

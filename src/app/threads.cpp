@@ -164,15 +164,20 @@ std::string WorkerThread::start(std::function<void()> on_end) {
 void WorkerThread::main(std::promise<std::string>& started, const std::function<void()>& on_end) {
   name_thread("worker-" + std::to_string(setup_.index));
   if (setup_.cpu >= 0) pin_thread(setup_.cpu);
-  Result<std::unique_ptr<io::Io>> made =
-      io::make_uring_io({.buffers = {.count = setup_.capacity.buffers}}, setup_.features);
+  Result<std::unique_ptr<io::Io>> made = io::make_uring_io(
+      {.buffers = {.count = setup_.capacity.buffers}, .datagram_buffers = setup_.capacity.datagram_buffers},
+      setup_.features);
   if (!made) return started.set_value(made.error());
   io_ = std::move(made).value();
-  worker_ = std::make_unique<worker::Worker>(
-      *io_, snapshot_, table_, admission_, setup_.sockets,
-      worker::WorkerOptions{
-          .index = setup_.index, .slots = setup_.capacity.slots, .pipes = setup_.capacity.pipes, .seed = seed()},
-      probes_);
+  worker_ =
+      std::make_unique<worker::Worker>(*io_, snapshot_, table_, admission_, setup_.sockets,
+                                       worker::WorkerOptions{.index = setup_.index,
+                                                             .slots = setup_.capacity.slots,
+                                                             .pipes = setup_.capacity.pipes,
+                                                             .seed = seed(),
+                                                             .sessions = setup_.capacity.sessions,
+                                                             .upstream_sockets = setup_.capacity.upstream_sockets},
+                                       probes_);
   worker_->start();
   const bool running = worker_->pass(io_->now());  // submits the accepts
   started.set_value({});
@@ -186,7 +191,10 @@ void WorkerThread::join() {
 }
 
 Leftovers WorkerThread::leftovers() const {
-  return {.connections = worker_->flows(), .pipes = worker_->pipes().open(), .buffers = io_->buffers().queued_count()};
+  return {.connections = std::uint64_t{worker_->flows()} + worker_->sessions(),
+          .pipes = worker_->pipes().open(),
+          .buffers = io_->buffers().queued_count(),
+          .upstream_sockets = worker_->upstream_sockets()};
 }
 
 }  // namespace millrace::app

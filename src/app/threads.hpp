@@ -47,9 +47,10 @@ class ProberThread : public worker::ProbeRequests {
 
 /// What a worker had left when it stopped; all zero unless there is a bug.
 struct Leftovers {
-  std::uint64_t connections = 0;
+  std::uint64_t connections = 0;  // and UDP sessions
   std::uint64_t pipes = 0;
   std::uint64_t buffers = 0;
+  std::uint64_t upstream_sockets = 0;
 };
 
 class WorkerThread {

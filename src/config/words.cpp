@@ -11,7 +11,7 @@ constexpr std::array kLogLevels = {Choice<LogLevel>{"error", LogLevel::error}, C
                                    Choice<LogLevel>{"debug", LogLevel::debug}};
 constexpr std::array kLogFormats = {Choice<LogFormat>{"text", LogFormat::text},
                                     Choice<LogFormat>{"json", LogFormat::json}};
-constexpr std::array kProtocols = {Choice<Protocol>{"tcp", Protocol::tcp}, Choice<Protocol>{"udp", std::nullopt}};
+constexpr std::array kProtocols = {Choice<Protocol>{"tcp", Protocol::tcp}, Choice<Protocol>{"udp", Protocol::udp}};
 constexpr std::array kForwardings = {Choice<Forwarding>{"auto", Forwarding::automatic},
                                      Choice<Forwarding>{"copy", Forwarding::copy},
                                      Choice<Forwarding>{"splice", Forwarding::splice}};

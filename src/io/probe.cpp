@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -49,6 +50,11 @@ bool knows_flags(Ring& ring, int not_a_socket, io_uring_op opcode, std::uint16_t
   sqe->ioprio = ioprio;
   sqe->flags = flags;
   sqe->buf_group = ReceiveRing::kStreams;
+  if (opcode == IORING_OP_RECVMSG) {  // its header is read before the descriptor is looked at
+    static const msghdr kEmpty{};
+    sqe->addr = reinterpret_cast<std::uintptr_t>(&kEmpty);
+    sqe->len = 1;
+  }
   ring.submit_and_wait(std::chrono::seconds(1));
   io_uring_cqe* cqe = nullptr;
   if (io_uring_peek_cqe(ring.raw(), &cqe) != 0) return false;

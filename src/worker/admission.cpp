@@ -7,6 +7,18 @@
 
 namespace millrace::worker {
 
+namespace {
+
+bool count_up(std::atomic<std::uint32_t>& count, std::uint32_t limit) {
+  std::uint32_t before = count.load();
+  while (before < limit) {
+    if (count.compare_exchange_weak(before, before + 1)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 Admission::Admission(std::uint32_t max_connections, std::vector<std::uint32_t> listener_limits, std::uint32_t workers)
     : max_connections_(max_connections) {
   MILLRACE_ASSERT(max_connections > 0, "a limit of no connections");
@@ -22,13 +34,6 @@ void Admission::set_waker(std::uint32_t worker, io::Io* io) {
 }
 
 bool Admission::admit(std::uint32_t listener) {
-  const auto count_up = [](std::atomic<std::uint32_t>& count, std::uint32_t limit) {
-    std::uint32_t before = count.load();
-    while (before < limit) {
-      if (count.compare_exchange_weak(before, before + 1)) return true;
-    }
-    return false;
-  };
   if (!count_up(total_, max_connections_)) return false;
   ListenerCount& count = *listeners_[listener];
   if (count.limit == 0 || count_up(count.active, count.limit)) return true;
@@ -42,6 +47,15 @@ void Admission::release(std::uint32_t listener) {
   ListenerCount& count = *listeners_[listener];
   if (count.limit != 0) count.active.fetch_sub(1);
   wake_waiters();
+}
+
+bool Admission::admit_session(std::uint32_t listener) {
+  ListenerCount& count = *listeners_[listener];
+  return count_up(count.active, count.limit != 0 ? count.limit : std::numeric_limits<std::uint32_t>::max());
+}
+
+void Admission::release_session(std::uint32_t listener) {
+  listeners_[listener]->active.fetch_sub(1);
 }
 
 void Admission::wake_waiters() {

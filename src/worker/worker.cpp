@@ -9,6 +9,7 @@
 #include "connection.hpp"
 #include "millrace/base/assert.hpp"
 #include "millrace/base/log.hpp"
+#include "udp_relay.hpp"
 
 namespace millrace::worker {
 
@@ -61,8 +62,25 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
   for (const pool::Pool& pool : snapshot.pools) pickers_.emplace_back(pool, table);
   next_source_.resize(snapshot.pools.size());
   begin_out_of_step();
-  for (std::uint32_t i = 0; i < sockets.size(); ++i) {
-    listeners_.push_back({.fd = sockets[i].fd, .listener = sockets[i].listener, .socket = i});
+  std::vector<ListenerSocket> datagram_sockets;
+  for (const ListenerSocket& socket : sockets) {
+    if (snapshot.listeners[socket.listener].protocol == pool::Protocol::udp) {
+      datagram_sockets.push_back(socket);
+    } else {
+      const auto number = static_cast<std::uint32_t>(listeners_.size());
+      listeners_.push_back({.fd = socket.fd, .listener = socket.listener, .socket = number});
+    }
+  }
+  if (!datagram_sockets.empty()) {
+    udp_ = std::make_unique<UdpRelay>(UdpRelay::Shared{.io = io_,
+                                                       .snapshot = snapshot_,
+                                                       .table = table_,
+                                                       .admission = admission_,
+                                                       .pickers = pickers_,
+                                                       .probes = probes_,
+                                                       .counters = counters_,
+                                                       .rng = rng_},
+                                      datagram_sockets, options);
   }
   admission_.set_waker(index_, &io_);
 }
@@ -82,6 +100,14 @@ Worker::~Worker() {
   connections_.for_each([this](Connection& connection) { connection.flow.disarm(timers_); });
 }
 
+std::uint32_t Worker::sessions() const {
+  return udp_ == nullptr ? 0 : udp_->sessions();
+}
+
+std::uint32_t Worker::upstream_sockets() const {
+  return udp_ == nullptr ? 0 : udp_->upstream_sockets();
+}
+
 std::size_t Worker::connection_bytes() {
   return Slab<Connection>::slot_bytes();
 }
@@ -89,6 +115,7 @@ std::size_t Worker::connection_bytes() {
 void Worker::start() {
   context_.now = io_.now();
   for (ListenerState& listener : listeners_) reconcile(listener);
+  if (udp_ != nullptr) udp_->start();
 }
 
 bool Worker::pass(Instant wait_until) {
@@ -102,6 +129,7 @@ bool Worker::pass(Instant wait_until) {
     admit_parked(listener);
     reconcile(listener);
   }
+  if (udp_ != nullptr) udp_->end_of_pass(context_.now);
   if (!finished()) return true;
   pipes_.trim();
   static_cast<void>(io_.turn(io_.now()));  // the last closes
@@ -116,11 +144,20 @@ Instant Worker::next_wake(Instant wait_until) const {
   if (stopping_ && !aborted_) {
     wake = std::min(wake, Instant(Nanos(drain_deadline_.load(std::memory_order_relaxed))));
   }
+  if (udp_ != nullptr) wake = std::min(wake, udp_->next_wake());
   return wake;
 }
 
 void Worker::dispatch(const io::Completion& completion) {
-  if (completion.tag.kind() == OpKind::accept) return on_accept(listeners_[completion.tag.slot()], completion);
+  switch (completion.tag.kind()) {
+    case OpKind::accept:
+      return on_accept(listeners_[completion.tag.slot()], completion);
+    case OpKind::recv_datagrams:
+    case OpKind::send_datagrams:
+      return udp_->on_completion(completion, context_.now);
+    default:
+      break;
+  }
   Connection* connection = connections_.find(completion.tag.slot(), completion.tag.generation());
   if (connection == nullptr) {
     counters_.late_completions.add();
@@ -254,18 +291,20 @@ void Worker::run_stop() {
   const StopRequest request = stop_request_.load(std::memory_order_acquire);
   if (request == StopRequest::none) return;
   stopping_ = true;
-  if (request == StopRequest::now) return abort_all(CloseReason::killed);
   const Instant deadline{Nanos(drain_deadline_.load(std::memory_order_relaxed))};
+  if (udp_ != nullptr) udp_->stop(context_.now, request == StopRequest::now ? context_.now : deadline);
+  if (request == StopRequest::now) return abort_all(CloseReason::killed);
   if (context_.now >= deadline) abort_all(CloseReason::drain);
 }
 
 void Worker::abort_all(CloseReason reason) {
   aborted_ = true;
   connections_.for_each([&](Connection& connection) { handle(connection, connection.flow.abort(context_, reason)); });
+  if (udp_ != nullptr) udp_->abort(reason);
 }
 
 bool Worker::finished() const {
-  return stopping_ && connections_.in_use() == 0 &&
+  return stopping_ && connections_.in_use() == 0 && (udp_ == nullptr || udp_->finished()) &&
          std::all_of(listeners_.begin(), listeners_.end(), [](const ListenerState& l) { return l.fd == io::Fd::none; });
 }
 

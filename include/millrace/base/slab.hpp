@@ -21,6 +21,8 @@ namespace millrace {
 struct SlotId {
   std::uint32_t index = 0;
   std::uint32_t generation = 0;
+
+  friend bool operator==(SlotId, SlotId) = default;
 };
 
 template <class T>
@@ -89,6 +91,21 @@ class Slab {
     return slot.in_use && slot.generation == generation ? slot.value() : nullptr;
   }
 
+  /// The object in `index`, or null when the slot is free.
+  [[nodiscard]] T* find(std::uint32_t index) {
+    return index < touched_ && slots_[index].in_use ? slots_[index].value() : nullptr;
+  }
+
+  /// The object in `index`, which must be in use.
+  [[nodiscard]] T* at(std::uint32_t index) {
+    MILLRACE_ASSERT(index < touched_ && slots_[index].in_use, "the slot is in use");
+    return slots_[index].value();
+  }
+  [[nodiscard]] const T* at(std::uint32_t index) const {
+    MILLRACE_ASSERT(index < touched_ && slots_[index].in_use, "the slot is in use");
+    return slots_[index].value();
+  }
+
   [[nodiscard]] std::uint32_t in_use() const { return in_use_; }
   [[nodiscard]] std::uint32_t capacity() const { return capacity_; }
   [[nodiscard]] static constexpr std::size_t slot_bytes() { return sizeof(Slot); }
@@ -109,6 +126,7 @@ class Slab {
     std::uint32_t in_use : 1;
     std::uint32_t next_free;
     T* value() { return std::launder(reinterpret_cast<T*>(storage)); }
+    const T* value() const { return std::launder(reinterpret_cast<const T*>(storage)); }
   };
 
   [[nodiscard]] Slot* slot_of(const T* value) const {

@@ -20,8 +20,10 @@ enum class CloseReason : std::uint8_t {
   local_error,     // this machine ran out of something: descriptors, ports, memory
   drain,           // shutdown_timeout passed
   killed,          // ended at once by the operator (second SIGTERM)
+  responses,       // udp: every request has had its replies
+  evicted,         // udp: a new session needed the place
 };
-inline constexpr unsigned kCloseReasons = 13;
+inline constexpr unsigned kCloseReasons = 15;
 
 [[nodiscard]] std::string_view name(CloseReason reason);
 

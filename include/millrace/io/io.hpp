@@ -76,6 +76,10 @@ struct ReceivedDatagrams {
   std::span<const std::byte> payload;  // may be empty: an empty datagram is one
   std::uint32_t segment_bytes = 0;     // of each datagram of a train; 0: a single datagram
   bool truncated = false;              // it was longer than the buffer: the rest is lost
+
+  [[nodiscard]] std::uint64_t datagrams() const {
+    return segment_bytes == 0 ? 1 : (payload.size() + segment_bytes - 1) / segment_bytes;
+  }
 };
 
 /// A message to send.

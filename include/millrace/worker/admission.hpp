@@ -1,5 +1,6 @@
 #pragma once
-// Admission: the connection limits that hold over all workers together, global and per listener. Atomics only.
+// Admission: the connection limits that hold over all workers together, global and per listener, and the limit of
+// sessions of each UDP listener. Atomics only.
 //
 // A worker that is at a limit stops accepting, says so with wait_for_room(), and is woken when a connection ends
 // anywhere.
@@ -24,6 +25,9 @@ class Admission {
   /// Counts one connection of `listener`, unless a limit is reached.
   [[nodiscard]] bool admit(std::uint32_t listener);
   void release(std::uint32_t listener);
+  /// The same for a UDP session: only the listener's limit holds, and nobody is woken when one ends.
+  [[nodiscard]] bool admit_session(std::uint32_t listener);
+  void release_session(std::uint32_t listener);
   /// How many more would be admitted now (a snapshot).
   [[nodiscard]] std::uint32_t room(std::uint32_t listener) const;
 
@@ -31,6 +35,9 @@ class Admission {
   void wait_for_room(std::uint32_t worker);
 
   [[nodiscard]] std::uint32_t connections() const { return total_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint32_t sessions(std::uint32_t listener) const {
+    return listeners_[listener]->active.load(std::memory_order_relaxed);
+  }
 
  private:
   void wake_waiters();

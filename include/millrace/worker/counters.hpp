@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <string_view>
 
 #include "millrace/flow/close_reason.hpp"
 #include "millrace/flow/tcp_flow.hpp"
@@ -21,6 +22,44 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
+/// Why a datagram was not forwarded.
+enum class Drop : std::uint8_t {
+  truncated,      // it did not fit into a buffer
+  session_limit,  // a new client, and no session to evict
+  no_backend,     // none to choose from
+  no_socket,      // no descriptor or port for another upstream socket
+  no_session,     // from a backend: a late reply, or from a stranger
+  refused,        // the backend was not reached, and no other was found in time
+  send_buffer,    // the kernel had no room to send
+  too_large,      // for the way (EMSGSIZE)
+  send_failed,    // any other error of the send
+  no_memory,      // more messages in flight than planned for
+  stopping,
+};
+inline constexpr unsigned kDrops = 11;
+[[nodiscard]] std::string_view name(Drop drop);
+
+/// A message is what one receive or one send handles: a datagram or a train of them. Received datagrams are forwarded
+/// or dropped; one that ICMP says was not delivered may be resent, and then counts as forwarded twice.
+struct UdpCounters {
+  Counter sessions;  // begun
+  std::array<Counter, flow::kCloseReasons> sessions_closed;
+  Counter messages_received;
+  Counter messages_sent;
+  Counter datagrams_from_clients;
+  Counter datagrams_to_backends;
+  Counter datagrams_from_backends;
+  Counter datagrams_to_clients;
+  Counter bytes_from_clients;  // received
+  Counter bytes_to_clients;    // sent
+  Counter resent;              // datagrams that came back from an unreachable backend
+  Counter repicks;             // sessions that were led to another backend
+  Counter trains_refused;      // by the kernel; sent datagram by datagram
+  std::array<Counter, kDrops> dropped;
+
+  [[nodiscard]] std::uint64_t dropped_total() const;
+};
+
 struct Counters {
   Counter accepted;
   Counter accept_errors;  // EMFILE and the like: accepting paused
@@ -31,6 +70,7 @@ struct Counters {
   Counter refused;           // no backend could serve the connection
   Counter late_completions;  // for a slot that has been reused; must stay 0
   std::array<Counter, flow::kCloseReasons> closed;
+  UdpCounters udp;
 };
 
 }  // namespace millrace::worker

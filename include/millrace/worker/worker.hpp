@@ -1,9 +1,10 @@
 #pragma once
-// Worker: one thread's share of the balancer: its listening sockets, its flows, its timers. Drives one io::Io.
+// Worker: one thread's share of the balancer: its listening sockets, its flows, its sessions, its timers. Drives one
+// io::Io.
 //
-// The pass: turn() -> completions -> timers -> stop requests -> flows that wait for buffers -> accepting. Every step is
-// bounded; no lock, no allocation, no blocking call, no log line per connection. Everything but the request_… members
-// is called on the worker's own thread.
+// The pass: turn() -> completions -> timers -> stop requests -> flows that wait for buffers -> accepting -> datagrams
+// are sent. Every step is bounded; no lock, no allocation, no blocking call, no log line per connection. Everything but
+// the request_… members is called on the worker's own thread.
 
 #include <atomic>
 #include <cstdint>
@@ -43,8 +44,13 @@ struct WorkerOptions {
   std::uint32_t index = 0;     // of this worker, for Admission
   std::uint32_t slots = 1024;  // flows at most
   std::uint32_t pipes = 256;   // open at most
-  std::uint64_t seed = 1;      // of random_two
+  std::uint64_t seed = 1;      // of random_two and of hash tables
+  // For UDP listeners only.
+  std::uint32_t sessions = 65536;         // at most
+  std::uint32_t upstream_sockets = 1024;  // open at most
 };
+
+class UdpRelay;
 
 class Worker {
  public:
@@ -67,6 +73,8 @@ class Worker {
 
   [[nodiscard]] const Counters& counters() const { return counters_; }
   [[nodiscard]] std::uint32_t flows() const { return connections_.in_use(); }
+  [[nodiscard]] std::uint32_t sessions() const;          // UDP
+  [[nodiscard]] std::uint32_t upstream_sockets() const;  // UDP; open ones
   [[nodiscard]] const flow::PipePool& pipes() const { return pipes_; }
   [[nodiscard]] const flow::FlowTotals& totals() const { return totals_; }
   /// Of one connection, for sizing and tests.
@@ -122,7 +130,8 @@ class Worker {
   std::vector<std::uint32_t> next_source_;       // by pool
   std::vector<ListenerState> listeners_;         // by socket
   Slab<Connection> connections_;
-  std::vector<SlotId> starved_;  // flows that wait for buffers; entries of ended flows are skipped
+  std::vector<SlotId> starved_;    // flows that wait for buffers; entries of ended flows are skipped
+  std::unique_ptr<UdpRelay> udp_;  // null without a UDP listener
 
   std::optional<Instant> accept_error_logged_;
   std::atomic<StopRequest> stop_request_{StopRequest::none};

@@ -1,0 +1,326 @@
+// The way of datagrams from clients: sessions, and the choice of a backend. What comes from backends, and what becomes
+// of sends, is in udp_replies.cpp.
+
+#include "udp_relay.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "millrace/base/assert.hpp"
+#include "udp_limits.hpp"
+
+namespace millrace::worker {
+
+using flow::CloseReason;
+using flow::UdpSession;
+using io::OpKind;
+
+UdpRelay::UdpRelay(const Shared& shared, std::span<const ListenerSocket> sockets, const WorkerOptions& options)
+    : shared_(shared),
+      io_(shared.io),
+      counters_(shared.counters.udp),
+      routes_(shared.snapshot.pools.size()),
+      sessions_(options.sessions, static_cast<std::uint32_t>(shared.snapshot.listeners.size()),
+                mix64(options.seed ^ 0x7564702dU)),
+      upstreams_(shared.io, kUpstreamSide, options.upstream_sockets),
+      outbox_(shared.io, kMessagesMax) {
+  for (const ListenerSocket& socket : sockets) {
+    sockets_.push_back({.fd = socket.fd, .listener = socket.listener});
+    if (std::find(listeners_.begin(), listeners_.end(), socket.listener) == listeners_.end()) {
+      listeners_.push_back(socket.listener);
+    }
+    const std::uint32_t pool = shared_.snapshot.listeners[socket.listener].pool;
+    if (routes_[pool].addresses.empty()) add_route(shared_.snapshot.pools[pool], routes_[pool]);
+  }
+  returned_.reserve(kReturnedMax);
+  starved_.reserve(sockets_.size());
+}
+
+UdpRelay::~UdpRelay() = default;
+
+void UdpRelay::add_route(const pool::Pool& pool, Route& route) {
+  std::vector<net::IpEndpoint> distinct;
+  for (const pool::Backend& backend : pool.backends) {
+    const net::IpEndpoint address = net::IpEndpoint::from(backend.address);
+    auto found = std::find(distinct.begin(), distinct.end(), address);
+    route.targets.push_back(static_cast<std::uint32_t>(found - distinct.begin()));
+    route.addresses.push_back(address);
+    if (found == distinct.end()) distinct.push_back(address);
+  }
+  const auto targets = static_cast<std::uint32_t>(distinct.size());
+  const auto add = [&](const net::Endpoint& source) {
+    route.groups.push_back(upstreams_.add_group(source, targets));
+    route.group_families.push_back(source.family());
+  };
+  for (const net::Endpoint& source : pool.sources) add(source);
+  const auto is_of = [&](net::Family family) {
+    return std::any_of(distinct.begin(), distinct.end(), [&](const auto& a) { return a.family() == family; });
+  };
+  const auto has_source = [&](net::Family family) {
+    return std::find(route.group_families.begin(), route.group_families.end(), family) != route.group_families.end();
+  };
+  if (is_of(net::Family::ipv4) && !has_source(net::Family::ipv4)) add(net::Endpoint::ipv4(0, 0));
+  if (is_of(net::Family::ipv6) && !has_source(net::Family::ipv6)) add(net::Endpoint::ipv6({}, 0));
+}
+
+const pool::Pool& UdpRelay::pool_of(std::uint32_t listener) const {
+  return shared_.snapshot.pools[shared_.snapshot.listeners[listener].pool];
+}
+
+void UdpRelay::start() {
+  for (std::uint32_t i = 0; i < sockets_.size(); ++i) arm(i);
+}
+
+void UdpRelay::arm(std::uint32_t socket) {
+  sockets_[socket].receiving = true;
+  io_.recv_datagrams(io::OpTag(OpKind::recv_datagrams, kListenerSide, 0, socket), sockets_[socket].fd);
+}
+
+void UdpRelay::on_completion(const io::Completion& completion, Instant now) {
+  if (completion.tag.kind() == OpKind::send_datagrams) return on_sent(completion, now);
+  if (completion.tag.side() == kUpstreamSide) return on_reply(completion.tag.slot(), completion, now);
+  on_request(completion.tag.slot(), completion, now);
+}
+
+// ---- datagrams from clients ----
+
+void UdpRelay::on_request(std::uint32_t number, const io::Completion& completion, Instant now) {
+  if (completion.result >= 0) forward_request(number, completion.buffer, now);
+  if (completion.more) return;
+  ListeningSocket& socket = sockets_[number];
+  socket.receiving = false;
+  socket.cancelling = false;
+  if (stopping_) return close_when_idle(socket);
+  // Also without a lack of buffers, so that an error that stays cannot keep the pass from ending.
+  starved_.push_back(number);
+}
+
+void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instant now) {
+  const io::ReceivedDatagrams received = io_.received(buffer);
+  const std::uint64_t datagrams = received.datagrams();
+  counters_.messages_received.add();
+  counters_.datagrams_from_clients.add(datagrams);
+  counters_.bytes_from_clients.add(received.payload.size());
+  if (received.truncated) return drop(buffer, datagrams, Drop::truncated);
+  const flow::ClientKey key{.client = received.from, .local = received.to, .socket = number};
+  UdpSession* session = session_for(key, sockets_[number].listener, now);
+  if (session == nullptr) return drop(buffer, datagrams, stopping_ ? Drop::stopping : Drop::session_limit);
+  sessions_.note_request(*session, datagrams, now);
+  if (const std::optional<Drop> problem = ensure_routed(*session, now)) {
+    end(*session, CloseReason::no_backend, now);
+    return drop(buffer, datagrams, *problem);
+  }
+  const std::size_t last = received.segment_bytes == 0 ? received.payload.size() : received.segment_bytes;
+  session->note_length(static_cast<std::uint16_t>(last));
+  if (!outbox_.add(*session, flow::Direction::to_backend, way_to_backend(*session), buffer, received.payload,
+                   received.segment_bytes)) {
+    count_drop(Drop::no_memory, 1);
+  }
+}
+
+/// The client's session, a new one if it has none; null when there is no place for it.
+UdpSession* UdpRelay::session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now) {
+  UdpSession* session = sessions_.find(key);
+  if (session != nullptr) {
+    CloseReason reason = CloseReason::none;
+    if (!over(*session, now, reason)) return session;
+    end(*session, reason, now);
+  }
+  if (stopping_ || !admit(listener)) return nullptr;
+  session = sessions_.open(key, listener, now);
+  if (session == nullptr) {
+    shared_.admission.release_session(listener);
+    return nullptr;
+  }
+  counters_.sessions.add();
+  return session;
+}
+
+bool UdpRelay::over(const UdpSession& session, Instant now, CloseReason& reason) const {
+  const pool::Listener& listener = shared_.snapshot.listeners[session.listener];
+  if (listener.idle_timeout > Nanos(0) && now - session.last_activity >= listener.idle_timeout) {
+    reason = CloseReason::idle_timeout;
+  } else if (listener.max_connection_duration > Nanos(0) && now - session.started >= listener.max_connection_duration) {
+    reason = CloseReason::max_duration;
+  }
+  return reason != CloseReason::none;
+}
+
+bool UdpRelay::admit(std::uint32_t listener) {
+  if (sessions_.size() < sessions_.capacity() && shared_.admission.admit_session(listener)) return true;
+  UdpSession* victim = sessions_.evictable(listener);
+  if (victim == nullptr) return false;
+  end(*victim, CloseReason::evicted, victim->last_activity);
+  return shared_.admission.admit_session(listener);
+}
+
+void UdpRelay::end(UdpSession& session, CloseReason reason, Instant now) {
+  if (session.routed()) unroute(session, now);
+  counters_.sessions_closed[static_cast<std::size_t>(reason)].add();
+  shared_.admission.release_session(session.listener);
+  sessions_.close(session);
+}
+
+// ---- the way to a backend ----
+
+std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
+  if (!session.routed()) return route(session, now);
+  const pool::Backend& backend = pool_of(session.listener).backends[session.backend];
+  const bool up = shared_.table.health(backend.id) == pool::HealthState::up && backend.weight != 0;
+  if (!session.failed && (up || now < session.look_again)) return std::nullopt;
+  unroute(session, now);
+  counters_.repicks.add();
+  return route(session, now);
+}
+
+std::optional<Drop> UdpRelay::route(UdpSession& session, Instant now) {
+  const std::uint32_t pool_index = shared_.snapshot.listeners[session.listener].pool;
+  const pool::Pool& pool = shared_.snapshot.pools[pool_index];
+  pool::PickRequest request;
+  if (pool.algorithm == balance::Algorithm::source_hash) {
+    request.client_hash = net::hash_client(session.key.client.to_endpoint(), pool.hash.prefix_v4, pool.hash.prefix_v6,
+                                           pool.hash.key == pool::HashKey::source_ip_port);
+  }
+  if (pool.algorithm == balance::Algorithm::random_two) request.random = shared_.rng.next();
+  if (session.failed) request.tried.add(session.backend);
+  const pool::Pick pick = shared_.pickers[pool_index].pick(request);
+  if (pick.outcome == pool::PickOutcome::none || pick.outcome == pool::PickOutcome::all_full) return Drop::no_backend;
+
+  Route& route = routes_[pool_index];
+  const pool::Backend& backend = pool.backends[pick.index];
+  flow::UpstreamSockets::Taken taken;
+  const std::optional<std::uint32_t> group = group_for(route, backend.address.family());
+  if (group) taken = take_place(session, *group, route.targets[pick.index], now);
+  if (taken.socket == flow::UpstreamSockets::kNone) {
+    shared_.table.release(backend.id);
+    shared_.counters.local_faults.add();
+    if (taken.error == EADDRNOTAVAIL) shared_.counters.port_exhausted.add();
+    return Drop::no_socket;
+  }
+  session.backend = pick.index;
+  session.group = *group;
+  session.place = taken.place;
+  session.failed = false;
+  const bool up = shared_.table.health(backend.id) == pool::HealthState::up;
+  session.look_again = up ? Instant::min() : now + kLookAgain;
+  sessions_.route(session, taken.socket, route.addresses[pick.index]);
+  return std::nullopt;
+}
+
+/// A place on an upstream socket; when none can be had, the oldest fresh sessions give up theirs.
+flow::UpstreamSockets::Taken UdpRelay::take_place(const UdpSession& session, std::uint32_t group, std::uint32_t target,
+                                                  Instant now) {
+  flow::UpstreamSockets::Taken taken = upstreams_.take(group, target, now);
+  for (int i = 0; i < kEvictionsForPlace && taken.socket == flow::UpstreamSockets::kNone; ++i) {
+    UdpSession* victim = sessions_.evictable(session.listener);
+    if (victim == nullptr || victim == &session) break;
+    end(*victim, CloseReason::evicted, victim->last_activity);
+    taken = upstreams_.take(group, target, now);
+  }
+  return taken;
+}
+
+void UdpRelay::unroute(UdpSession& session, Instant now) {
+  const std::uint32_t pool_index = shared_.snapshot.listeners[session.listener].pool;
+  shared_.table.release(shared_.snapshot.pools[pool_index].backends[session.backend].id);
+  upstreams_.give_back(session.group, routes_[pool_index].targets[session.backend], session.place, now);
+  sessions_.unroute(session);
+}
+
+/// Sources of the backend's family are used in turn.
+std::optional<std::uint32_t> UdpRelay::group_for(Route& route, net::Family family) {
+  for (std::size_t i = 0; i < route.groups.size(); ++i) {
+    const std::size_t next = route.next_group++ % route.groups.size();
+    if (route.group_families[next] == family) return route.groups[next];
+  }
+  return std::nullopt;
+}
+
+flow::Way UdpRelay::way_to_backend(const UdpSession& session) const {
+  return {.fd = upstreams_.fd(session.upstream), .socket = session.upstream, .to = session.backend_address, .from = {}};
+}
+
+flow::Way UdpRelay::way_to_client(const UdpSession& session) const {
+  const flow::ClientKey& key = session.key;
+  return {.fd = sockets_[key.socket].fd, .socket = key.socket, .to = key.client, .from = key.local};
+}
+
+// ---- the end of a pass, and of it all ----
+
+void UdpRelay::end_of_pass(Instant now) {
+  resend_returned(now);
+  end_idle(now);
+  if (stopping_ && now >= stop_at_) abort(CloseReason::drain);
+  flush();
+  if (io_.datagram_buffers().free_count() > 0) {
+    for (const std::uint32_t socket : starved_) {
+      if (!stopping_) arm(socket);
+    }
+    starved_.clear();
+    upstreams_.resume();
+  }
+  if (stopping_) return close_sockets();
+  wake_at_ = upstreams_.trim(now);
+}
+
+void UdpRelay::end_idle(Instant now) {
+  std::uint32_t left = kEndedPerPass;
+  for (const std::uint32_t listener : listeners_) {
+    const Nanos idle_timeout = shared_.snapshot.listeners[listener].idle_timeout;
+    for (; left > 0; --left) {
+      UdpSession* session = sessions_.idle(listener, idle_timeout, now);
+      if (session == nullptr) break;
+      end(*session, CloseReason::idle_timeout, now);
+    }
+  }
+}
+
+Instant UdpRelay::next_wake() const {
+  if (stopping_) return sessions_.size() > 0 ? stop_at_ : kNever;
+  Instant wake = wake_at_;
+  for (const std::uint32_t listener : listeners_) {
+    wake = std::min(wake, sessions_.next_idle(listener, shared_.snapshot.listeners[listener].idle_timeout));
+  }
+  return wake;
+}
+
+void UdpRelay::stop(Instant now, Instant deadline) {
+  if (stopping_) return;
+  stopping_ = true;
+  stop_at_ = std::min(deadline, now + kOwedReplyMax);
+  for (std::uint32_t i = 0; i < sockets_.size(); ++i) {
+    ListeningSocket& socket = sockets_[i];
+    if (!socket.receiving || socket.cancelling) continue;
+    socket.cancelling = true;
+    io_.cancel(io::OpTag(OpKind::recv_datagrams, kListenerSide, 0, i));
+  }
+  sessions_.for_each([&](UdpSession& session) {
+    if (!session.awaits_reply) end(session, CloseReason::drain, now);
+  });
+}
+
+void UdpRelay::abort(CloseReason reason) {
+  sessions_.for_each([&](UdpSession& session) { end(session, reason, session.last_activity); });
+}
+
+void UdpRelay::close_sockets() {
+  if (sessions_.size() > 0) return;
+  upstreams_.close_all();
+  for (ListeningSocket& socket : sockets_) close_when_idle(socket);
+}
+
+void UdpRelay::close_when_idle(ListeningSocket& socket) {
+  if (socket.fd == io::Fd::none || socket.receiving || socket.sends > 0 || sessions_.size() > 0 || outbox_.waiting()) {
+    return;
+  }
+  io_.close(socket.fd, io::CloseMode::normal);
+  socket.fd = io::Fd::none;
+}
+
+bool UdpRelay::finished() const {
+  return stopping_ && sessions_.size() == 0 && upstreams_.open() == 0 && outbox_.idle() &&
+         std::all_of(sockets_.begin(), sockets_.end(), [](const auto& s) { return s.fd == io::Fd::none; });
+}
+
+}  // namespace millrace::worker

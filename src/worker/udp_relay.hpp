@@ -1,0 +1,148 @@
+#pragma once
+// UdpRelay: what a worker does for UDP: its listening datagram sockets, its sessions, and its sockets towards backends.
+//
+// A datagram from a client finds or opens its session, and goes out by the session's upstream socket; a datagram from a
+// backend finds its session by the socket and the address that it came from, and goes out by the listening socket. The
+// worker calls end_of_pass() when all completions of a pass have been handled: only then is anything sent, so that
+// datagrams of one session leave as trains.
+//
+// A session is led to another backend with its next datagram when its backend is not up any more, or was not reached:
+// ICMP errors come by the upstream socket's error queue, which names the destination. When the error quotes a small
+// datagram whole, that one is sent again to the new backend.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "millrace/base/rng.hpp"
+#include "millrace/flow/outbox.hpp"
+#include "millrace/flow/session_table.hpp"
+#include "millrace/flow/upstream_sockets.hpp"
+#include "millrace/io/io.hpp"
+#include "millrace/pool/backend_table.hpp"
+#include "millrace/pool/picker.hpp"
+#include "millrace/pool/snapshot.hpp"
+#include "millrace/worker/admission.hpp"
+#include "millrace/worker/counters.hpp"
+#include "millrace/worker/worker.hpp"
+
+namespace millrace::worker {
+
+class UdpRelay {
+ public:
+  /// What it shares with the rest of the worker.
+  struct Shared {
+    io::Io& io;
+    const pool::Snapshot& snapshot;
+    pool::BackendTable& table;
+    Admission& admission;
+    std::vector<pool::Picker>& pickers;
+    ProbeRequests* probes;
+    Counters& counters;
+    Rng& rng;
+  };
+
+  UdpRelay(const Shared& shared, std::span<const ListenerSocket> sockets, const WorkerOptions& options);
+  ~UdpRelay();
+  UdpRelay(const UdpRelay&) = delete;
+  UdpRelay& operator=(const UdpRelay&) = delete;
+
+  void start();
+  void on_completion(const io::Completion& completion, Instant now);
+  /// Ends idle sessions, and submits what the pass has gathered.
+  void end_of_pass(Instant now);
+  [[nodiscard]] Instant next_wake() const;
+
+  /// No new sessions; those that owe a reply have until `deadline` (two seconds at most).
+  void stop(Instant now, Instant deadline);
+  void abort(flow::CloseReason reason);
+  [[nodiscard]] bool finished() const;
+
+  [[nodiscard]] std::uint32_t sessions() const { return sessions_.size(); }
+  [[nodiscard]] std::uint32_t upstream_sockets() const { return upstreams_.open(); }
+
+ private:
+  struct ListeningSocket {
+    io::Fd fd = io::Fd::none;  // none once closed
+    std::uint32_t listener = 0;
+    bool receiving = false;
+    bool cancelling = false;
+    std::uint32_t sends = 0;  // in flight
+  };
+  /// The backends of a pool, as upstream sockets see them.
+  struct Route {
+    std::vector<net::IpEndpoint> addresses;   // by backend
+    std::vector<std::uint32_t> targets;       // by backend; two with the same address are one target
+    std::vector<std::uint32_t> groups;        // one for each source address
+    std::vector<net::Family> group_families;  // likewise
+    std::uint32_t next_group = 0;
+  };
+  /// A datagram that came back from an unreachable backend.
+  struct Returned {
+    SlotId session;
+    io::BufferId buffer;
+    std::uint32_t bytes;
+  };
+  using Message = flow::Outbox::Message;
+
+  void add_route(const pool::Pool& pool, Route& route);
+
+  // From clients.
+  void on_request(std::uint32_t socket, const io::Completion& completion, Instant now);
+  void forward_request(std::uint32_t socket, io::BufferId buffer, Instant now);
+  [[nodiscard]] flow::UdpSession* session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now);
+  [[nodiscard]] bool admit(std::uint32_t listener);
+  [[nodiscard]] bool over(const flow::UdpSession& session, Instant now, flow::CloseReason& reason) const;
+  void end(flow::UdpSession& session, flow::CloseReason reason, Instant now);
+
+  // The way to a backend.
+  [[nodiscard]] std::optional<Drop> ensure_routed(flow::UdpSession& session, Instant now);
+  [[nodiscard]] std::optional<Drop> route(flow::UdpSession& session, Instant now);
+  void unroute(flow::UdpSession& session, Instant now);
+  [[nodiscard]] flow::UpstreamSockets::Taken take_place(const flow::UdpSession& session, std::uint32_t group,
+                                                        std::uint32_t target, Instant now);
+  [[nodiscard]] std::optional<std::uint32_t> group_for(Route& route, net::Family family);
+  [[nodiscard]] flow::Way way_to_backend(const flow::UdpSession& session) const;
+  [[nodiscard]] flow::Way way_to_client(const flow::UdpSession& session) const;
+
+  // From backends.
+  void on_reply(std::uint32_t upstream, const io::Completion& completion, Instant now);
+  void forward_reply(std::uint32_t upstream, io::BufferId buffer, Instant now);
+  void take_errors(std::uint32_t upstream, Instant now);
+  void note_failure(flow::UdpSession& session);
+  void keep_returned(const flow::UdpSession& session, std::span<const std::byte> quote);
+  void resend_returned(Instant now);
+
+  // Sends.
+  void on_sent(const io::Completion& completion, Instant now);
+  void on_send_failed(Message& message, int error, Instant now);
+  void on_not_reached(Message& message, Instant now);
+  void give_up(Message& message, Drop reason);
+  void drop(io::BufferId buffer, std::uint64_t datagrams, Drop reason);
+  void count_drop(Drop reason, std::uint64_t datagrams);
+  void flush();
+
+  void arm(std::uint32_t socket);
+  void close_when_idle(ListeningSocket& socket);
+  void end_idle(Instant now);
+  void close_sockets();
+  [[nodiscard]] const pool::Pool& pool_of(std::uint32_t listener) const;
+
+  Shared shared_;
+  io::Io& io_;
+  UdpCounters& counters_;
+  std::vector<ListeningSocket> sockets_;
+  std::vector<std::uint32_t> listeners_;  // those of snapshot.listeners that are UDP
+  std::vector<Route> routes_;             // by pool; empty for pools that no UDP listener uses
+  flow::SessionTable sessions_;
+  flow::UpstreamSockets upstreams_;
+  flow::Outbox outbox_;
+  std::vector<Returned> returned_;
+  std::vector<std::uint32_t> starved_;  // listening sockets whose receive ended for lack of buffers
+  Instant wake_at_ = kNever;            // for upstream sockets that are to be closed
+  Instant stop_at_ = kNever;
+  bool stopping_ = false;
+};
+
+}  // namespace millrace::worker

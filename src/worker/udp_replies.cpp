@@ -1,0 +1,221 @@
+// Datagrams from backends, errors that ICMP brings, and what becomes of sends.
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "millrace/base/assert.hpp"
+#include "udp_limits.hpp"
+#include "udp_relay.hpp"
+
+namespace millrace::worker {
+
+using flow::CloseReason;
+using flow::Direction;
+using flow::UdpSession;
+
+namespace {
+
+/// Whether an error says that a datagram did not reach the backend's program.
+bool is_unreachable(int error) {
+  switch (error) {
+    case ECONNREFUSED:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case ENOPROTOOPT:  // ICMP "protocol unreachable"
+    case EPROTO:
+    case EACCES:  // "administratively prohibited"
+    case ENONET:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// Whether the kernel may have refused a message because it is a train: larger datagrams than the way takes, or a
+/// device or a rule that cannot cut trains up.
+bool may_refuse_trains(int error) {
+  return error == EINVAL || error == EMSGSIZE || error == EIO || error == EOPNOTSUPP || error == ENOPROTOOPT;
+}
+
+Drop drop_reason(int error) {
+  switch (error) {
+    case EAGAIN:
+    case ENOBUFS:
+    case ENOMEM:
+      return Drop::send_buffer;
+    case EMSGSIZE:
+      return Drop::too_large;
+    default:
+      return Drop::send_failed;
+  }
+}
+
+}  // namespace
+
+// ---- datagrams from backends ----
+
+void UdpRelay::on_reply(std::uint32_t upstream, const io::Completion& completion, Instant now) {
+  if (completion.result >= 0) forward_reply(upstream, completion.buffer, now);
+  if (completion.more) return;
+  const int error = completion.result < 0 ? -completion.result : 0;
+  if (error != 0 && error != ENOBUFS && error != ECANCELED) take_errors(upstream, now);
+  upstreams_.receive_ended(upstream, error == ENOBUFS);
+}
+
+void UdpRelay::forward_reply(std::uint32_t upstream, io::BufferId buffer, Instant now) {
+  const io::ReceivedDatagrams received = io_.received(buffer);
+  const std::uint64_t datagrams = received.datagrams();
+  counters_.messages_received.add();
+  counters_.datagrams_from_backends.add(datagrams);
+  if (received.truncated) return drop(buffer, datagrams, Drop::truncated);
+  UdpSession* session = sessions_.find(upstream, received.from);
+  if (session == nullptr) return drop(buffer, datagrams, Drop::no_session);
+  sessions_.note_reply(*session, datagrams, now);
+  shared_.table.clear_failures(pool_of(session->listener).backends[session->backend].id);
+  if (!outbox_.add(*session, Direction::to_client, way_to_client(*session), buffer, received.payload,
+                   received.segment_bytes)) {
+    count_drop(Drop::no_memory, 1);
+  }
+  const std::uint32_t responses = shared_.snapshot.listeners[session->listener].responses;
+  const bool answered = responses != 0 && session->replies >= session->requests * responses;
+  if (answered || stopping_) end(*session, answered ? CloseReason::responses : CloseReason::drain, now);
+}
+
+// ---- backends that are not reached ----
+
+void UdpRelay::take_errors(std::uint32_t upstream, Instant now) {
+  const io::Fd fd = upstreams_.fd(upstream);
+  if (fd == io::Fd::none) return;
+  for (std::uint32_t i = 0; i < kErrorsAtOnce; ++i) {
+    const std::optional<io::DatagramError> taken = io_.take_error(fd);
+    if (!taken) break;
+    UdpSession* session = sessions_.find(upstream, taken->to);
+    if (session == nullptr || !is_unreachable(taken->error)) continue;
+    note_failure(*session);
+    keep_returned(*session, taken->quote);
+  }
+  // Not before all errors are taken: the session must be found for each of them.
+  resend_returned(now);
+}
+
+void UdpRelay::note_failure(UdpSession& session) {
+  const pool::Pool& pool = pool_of(session.listener);
+  const pool::BackendId id = pool.backends[session.backend].id;
+  const std::uint32_t in_a_row = shared_.table.count_failure(id);
+  shared_.counters.connect_failures.add();
+  if (shared_.probes != nullptr && pool.passive_failures != 0 && in_a_row % pool.passive_failures == 0) {
+    shared_.probes->request_probe(id);
+  }
+  if (session.failed) return;
+  session.failed = true;
+  if (session.failures < 0xff) ++session.failures;
+}
+
+/// Copies a datagram that ICMP quotes, if it is there whole: it is as long as one that was sent lately, and shorter
+/// than what a quote is cut to.
+void UdpRelay::keep_returned(const UdpSession& session, std::span<const std::byte> quote) {
+  if (session.failures > pool_of(session.listener).retries || returned_.size() >= kReturnedMax) return;
+  const auto& lengths = session.recent_lengths;
+  const std::size_t known = std::min<std::size_t>(session.next_length, lengths.size());
+  const auto* end = lengths.begin() + known;
+  const bool whole = quote.size() <= kQuoteWholeMax && std::find(lengths.begin(), end, quote.size()) != end;
+  if (!whole) return;
+  const io::BufferId buffer = io_.datagram_buffers().take();
+  if (buffer == io::kNoBuffer) return;
+  if (!quote.empty()) std::memcpy(io_.datagram_buffers().data(buffer), quote.data(), quote.size());
+  returned_.push_back({.session = session.id, .buffer = buffer, .bytes = static_cast<std::uint32_t>(quote.size())});
+}
+
+void UdpRelay::resend_returned(Instant now) {
+  for (const Returned& returned : returned_) {
+    UdpSession* session = sessions_.find(returned.session);
+    if (session == nullptr || ensure_routed(*session, now)) {
+      outbox_.drop(returned.buffer);
+      count_drop(Drop::refused, 1);
+      continue;
+    }
+    counters_.resent.add();
+    const std::span<const std::byte> payload{io_.datagram_buffers().data(returned.buffer), returned.bytes};
+    if (!outbox_.add(*session, Direction::to_backend, way_to_backend(*session), returned.buffer, payload, 0)) {
+      count_drop(Drop::no_memory, 1);
+    }
+  }
+  returned_.clear();
+}
+
+// ---- sends ----
+
+void UdpRelay::flush() {
+  outbox_.flush([this](const Message& message) {
+    if (message.direction == Direction::to_client) {
+      ++sockets_[message.way.socket].sends;
+    } else {
+      upstreams_.send_begun(message.way.socket);
+    }
+  });
+}
+
+void UdpRelay::on_sent(const io::Completion& completion, Instant now) {
+  Message& message = outbox_.completed(completion);
+  const flow::Way way = message.way;
+  const Direction direction = message.direction;
+  if (completion.result >= 0) {
+    counters_.messages_sent.add();
+    const bool to_client = direction == Direction::to_client;
+    (to_client ? counters_.datagrams_to_clients : counters_.datagrams_to_backends).add(message.datagrams);
+    if (to_client) counters_.bytes_to_clients.add(message.bytes);
+    outbox_.done(message);
+  } else {
+    on_send_failed(message, -completion.result, now);
+  }
+  if (direction == Direction::to_backend) return upstreams_.send_ended(way.socket);
+  ListeningSocket& socket = sockets_[way.socket];
+  MILLRACE_ASSERT(socket.sends > 0, "a send ends once");
+  --socket.sends;
+  if (stopping_) close_when_idle(socket);
+}
+
+void UdpRelay::on_send_failed(Message& message, int error, Instant now) {
+  if (message.datagrams > 1 && may_refuse_trains(error)) {
+    if (UdpSession* session = sessions_.find(message.session)) {
+      std::uint16_t& largest = session->train_segment_max[static_cast<std::size_t>(message.direction)];
+      largest = std::min(largest, static_cast<std::uint16_t>(message.segment_bytes - 1));
+    }
+    counters_.trains_refused.add();
+    if (!outbox_.split(message)) count_drop(Drop::no_memory, 1);
+    return;
+  }
+  if (message.direction == Direction::to_backend && is_unreachable(error)) return on_not_reached(message, now);
+  give_up(message, drop_reason(error));
+}
+
+/// The message was not sent: an error was pending on the socket, perhaps because of another session's backend, or there
+/// is no way to this one.
+void UdpRelay::on_not_reached(Message& message, Instant now) {
+  take_errors(message.way.socket, now);
+  UdpSession* session = sessions_.find(message.session);
+  if (session == nullptr || message.attempts >= kAttemptsMax) return give_up(message, Drop::refused);
+  const bool same_way = session->routed() && !session->failed && way_to_backend(*session) == message.way;
+  if (same_way && message.attempts > 1) note_failure(*session);
+  if (session->failures > pool_of(session->listener).retries) return give_up(message, Drop::refused);
+  if (ensure_routed(*session, now)) return give_up(message, Drop::refused);
+  outbox_.again(message, way_to_backend(*session));
+}
+
+void UdpRelay::give_up(Message& message, Drop reason) {
+  count_drop(reason, message.datagrams);
+  outbox_.done(message);
+}
+
+void UdpRelay::drop(io::BufferId buffer, std::uint64_t datagrams, Drop reason) {
+  count_drop(reason, datagrams);
+  outbox_.drop(buffer);
+}
+
+void UdpRelay::count_drop(Drop reason, std::uint64_t datagrams) {
+  counters_.dropped[static_cast<std::size_t>(reason)].add(datagrams);
+}
+
+}  // namespace millrace::worker
