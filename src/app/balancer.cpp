@@ -73,21 +73,21 @@ log::Level log_level(config::LogLevel level) {
   return log::Level::info;
 }
 
+bool is_udp(const config::Listener& listener) {
+  return listener.protocol == config::Protocol::udp;
+}
+
 void warn_of_backlog(const config::Config& config) {
   std::ifstream file("/proc/sys/net/core/somaxconn");
   std::uint32_t somaxconn = 0;
   if (!(file >> somaxconn)) return;
   for (const config::Listener& listener : config.listeners) {
-    if (listener.backlog <= somaxconn) continue;
+    if (is_udp(listener) || listener.backlog <= somaxconn) continue;
     log::warn("backlog_cut", {{"listener", listener.name},
                               {"backlog", listener.backlog},
                               {"somaxconn", somaxconn},
                               {"remedy", "sysctl net.core.somaxconn=" + std::to_string(listener.backlog)}});
   }
-}
-
-bool is_udp(const config::Listener& listener) {
-  return listener.protocol == config::Protocol::udp;
 }
 
 /// Of connections, or of sessions for UDP listeners.

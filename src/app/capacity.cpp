@@ -20,9 +20,12 @@ constexpr std::uint64_t kSessionsMax = 1'000'000;  // derived, of one listener
 constexpr std::uint64_t kUdpShareAlone = 15;  // sixteenths; connections keep one, so that the arithmetic holds
 constexpr std::uint64_t kUdpShareBesideTcp = 8;
 
+bool is_udp(const ListenerDemand& listener) {
+  return listener.udp;
+}
+
 /// Upstream sockets over all workers, of `files` that are left for traffic.
 std::uint64_t udp_sockets(std::uint64_t files, const std::vector<ListenerDemand>& listeners) {
-  const auto is_udp = [](const ListenerDemand& listener) { return listener.udp; };
   if (std::none_of(listeners.begin(), listeners.end(), is_udp)) return 0;
   const bool alone = std::all_of(listeners.begin(), listeners.end(), is_udp);
   return files * (alone ? kUdpShareAlone : kUdpShareBesideTcp) / 16;
@@ -40,7 +43,7 @@ void derive_sessions(Capacity& capacity, std::uint64_t sockets, const std::vecto
     capacity.max_sessions.push_back(static_cast<std::uint32_t>(limit));
     sessions += limit;
   }
-  if (sockets == 0) return;
+  if (std::none_of(listeners.begin(), listeners.end(), is_udp)) return;
   capacity.upstream_sockets = static_cast<std::uint32_t>(std::max<std::uint64_t>(sockets / capacity.workers, 1));
   // Any worker may come to hold all sessions. Memory is only reserved; it is touched when it is used.
   capacity.sessions = static_cast<std::uint32_t>(std::min<std::uint64_t>(sessions, 4 * kSessionsMax));

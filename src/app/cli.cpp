@@ -21,7 +21,6 @@ constexpr const char* kDefaultFile = "/etc/millrace/millrace.toml";
 struct Options {
   std::string file;  // empty: not given
   config::QuickForm quick;
-  bool udp = false;
   bool effective = false;
 };
 
@@ -48,7 +47,7 @@ int run(const Options& options) {
   if (quick && options.quick.listen.empty()) return refuse("--backend needs --listen ADDR");
   if (quick && options.quick.backends.empty()) return refuse("--listen needs at least one --backend ADDR");
   if (!quick && !options.quick.balance.empty()) return refuse("--balance goes with --listen and --backend");
-  if (options.udp) return refuse("--udp is not built yet");
+  if (!quick && options.quick.udp) return refuse("--udp goes with --listen and --backend");
   const std::optional<config::Config> config = load(options);
   return config ? run_balancer(*config) : kWrongUsage;
 }
@@ -73,7 +72,7 @@ void add_run(CLI::App& app, Options& options) {
                   "Without a file: a backend, e.g. 10.0.0.1:80 or 10.0.0.1:80,weight=3 (repeat for more)");
   run->add_option("--balance", options.quick.balance,
                   "Without a file: least_conn, source_hash, round_robin, random_two or first");
-  run->add_flag("--udp", options.udp, "Without a file: UDP instead of TCP (not built yet)");
+  run->add_flag("--udp", options.quick.udp, "Without a file: UDP instead of TCP");
 }
 
 void add_check(CLI::App& app, Options& options) {
@@ -85,7 +84,7 @@ void add_check(CLI::App& app, Options& options) {
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
-  CLI::App app("millrace: a TCP load balancer on io_uring", "millrace");
+  CLI::App app("millrace: a TCP and UDP load balancer on io_uring", "millrace");
   app.set_version_flag("--version", std::string("millrace ") + MILLRACE_VERSION);
   app.require_subcommand(1);
   Options options;

@@ -30,7 +30,8 @@ std::uint64_t seed() {
 }
 
 health::ProbeSettings probe_settings(const config::Pool& pool) {
-  return {.active = pool.health.type == config::HealthType::tcp,
+  return {.active = pool.health.type != config::HealthType::none,
+          .type = pool.health.type == config::HealthType::udp ? health::ProbeType::udp : health::ProbeType::tcp,
           .interval = pool.health.interval,
           .timeout = pool.health.timeout,
           .rise = pool.health.rise,
@@ -65,6 +66,15 @@ std::vector<health::Target> probe_targets(const config::Config& config, const po
   return targets;
 }
 
+/// Where nobody said how to probe, the silence of a dead backend would go unnoticed.
+void warn_of_missing_probes(const config::Config& config) {
+  for (const config::Pool& pool : config.pools) {
+    if (!pool.health.unasked) continue;
+    log::warn("no_probes", {{"pool", pool.name},
+                            {"remedy", "give its health a port (TCP connect), a send (UDP probe), or type none"}});
+  }
+}
+
 std::string_view state_name(pool::HealthState state) {
   switch (state) {
     case pool::HealthState::up:
@@ -83,7 +93,9 @@ std::string_view state_name(pool::HealthState state) {
 
 ProberThread::ProberThread(const config::Config& config, const pool::Snapshot& snapshot, pool::BackendTable& table,
                            const io::UringFeatures& features)
-    : targets_(probe_targets(config, snapshot)), snapshot_(snapshot), table_(table), features_(features) {}
+    : targets_(probe_targets(config, snapshot)), snapshot_(snapshot), table_(table), features_(features) {
+  warn_of_missing_probes(config);
+}
 
 ProberThread::~ProberThread() {
   stop();

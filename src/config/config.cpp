@@ -15,7 +15,11 @@ bool same_bind(const net::AddressText& a, const net::AddressText& b) {
 
 auto all_but_bind(const Listener& l) {
   return std::tie(l.name, l.protocol, l.pool, l.max_connections, l.backlog, l.idle_timeout, l.half_close_timeout,
-                  l.max_connection_duration, l.keepalive, l.forwarding);
+                  l.max_connection_duration, l.keepalive, l.forwarding, l.responses, l.max_sessions);
+}
+
+auto all_but_unasked(const Health& h) {
+  return std::tie(h.type, h.interval, h.timeout, h.rise, h.fall, h.jitter, h.port, h.send, h.expect, h.close);
 }
 
 }  // namespace
@@ -23,6 +27,10 @@ auto all_but_bind(const Listener& l) {
 bool operator==(const Listener& a, const Listener& b) {
   return all_but_bind(a) == all_but_bind(b) &&
          std::equal(a.bind.begin(), a.bind.end(), b.bind.begin(), b.bind.end(), same_bind);
+}
+
+bool operator==(const Health& a, const Health& b) {
+  return all_but_unasked(a) == all_but_unasked(b);
 }
 
 std::string render(const std::vector<Diagnostic>& diagnostics, std::string_view file) {

@@ -2,6 +2,7 @@
 // Drafts: what has been read, value by value, before the values are checked against each other. Each draft keeps the
 // nodes that it came from, so that the checks can name places.
 
+#include <string_view>
 #include <vector>
 
 #include "millrace/config/config.hpp"
@@ -27,6 +28,15 @@ struct Draft {
   [[nodiscard]] const Entry* deciding(std::string_view key) const {
     if (const Entry* entry = own.node().find(key)) return entry;
     return inherited == nullptr ? nullptr : inherited->find(key);
+  }
+  /// The same for a key of a table in this table.
+  [[nodiscard]] const Entry* deciding(std::string_view table, std::string_view key) const {
+    for (const Node* node : {&own.node(), inherited}) {
+      const Entry* outer = node == nullptr ? nullptr : node->find(table);
+      const Entry* entry = outer == nullptr ? nullptr : outer->value.find(key);
+      if (entry != nullptr) return entry;
+    }
+    return nullptr;
   }
 };
 

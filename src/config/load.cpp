@@ -5,6 +5,7 @@
 #include "document.hpp"
 #include "drafts.hpp"
 #include "problems.hpp"
+#include "protocols.hpp"
 #include "schema.hpp"
 #include "validate.hpp"
 
@@ -36,6 +37,7 @@ Loaded load(const Node& root) {
   read_table(Place(root), problems, drafts);
   validate(root, drafts, problems);
   if (!problems.empty()) return {std::nullopt, problems.take()};
+  settle_protocols(drafts);
   return {finish(std::move(drafts)), {}};
 }
 

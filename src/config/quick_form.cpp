@@ -80,6 +80,7 @@ Node listeners_node(const QuickForm& quick) {
   Node bind = list_node();
   for (const std::string& listen : quick.listen) bind.items.push_back(text_node(listen, label_of("--listen", listen)));
   Node listener;
+  if (quick.udp) put(listener, "protocol", text_node("udp"));
   put(listener, "bind", std::move(bind));
   put(listener, "pool", text_node(kName));
   Node listeners;

@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kWorkersMax = 1024;
 constexpr std::int64_t kConnectionsMax = 4'000'000;
 constexpr std::int64_t kBacklogMax = 2'147'483'647;  // listen() takes an int; the kernel cuts it to its own limit
-constexpr std::int64_t kCountMax = 1'000'000;        // of probes, of failures: more is surely a mistake
+constexpr std::int64_t kCountMax = 1'000'000;        // of probes, failures, replies: more is surely a mistake
 constexpr std::size_t kProbeBytesMax = 4096;
 
 // ---- how keys are made ----
@@ -36,6 +36,14 @@ constexpr auto value(std::string_view name) {
   key.name = name;
   key.read = [](const Place& place, Problems& problems, Table& table) { Codec::read(place, problems, table.*member); };
   key.write = [](std::string& out, const Table& table) { Codec::write(out, table.*member); };
+  key.reset = [](Table& table) { table.*member = Table{}.*member; };
+  return key;
+}
+
+/// A key of listeners of one protocol only.
+template <Protocol protocol>
+constexpr Key<Listener> only_for(Key<Listener> key) {
+  key.applies = [](const Listener& listener) { return listener.protocol == protocol; };
   return key;
 }
 
@@ -144,12 +152,14 @@ constexpr std::array kListenerKeys = {
     value<&Listener::bind, Binds>("bind"),
     value<&Listener::pool, Text<kNameBytesMax>>("pool"),
     value<&Listener::max_connections, Whole<0, kConnectionsMax>>("max_connections"),
-    value<&Listener::backlog, Whole<1, kBacklogMax>>("backlog"),
+    only_for<Protocol::tcp>(value<&Listener::backlog, Whole<1, kBacklogMax>>("backlog")),
     value<&Listener::idle_timeout, Duration<Zero::allowed>>("idle_timeout"),
-    value<&Listener::half_close_timeout, Duration<Zero::allowed>>("half_close_timeout"),
+    only_for<Protocol::tcp>(value<&Listener::half_close_timeout, Duration<Zero::allowed>>("half_close_timeout")),
     value<&Listener::max_connection_duration, Duration<Zero::allowed>>("max_connection_duration"),
-    value<&Listener::keepalive, Flag>("keepalive"),
-    value<&Listener::forwarding, Word<Forwarding>>("forwarding"),
+    only_for<Protocol::tcp>(value<&Listener::keepalive, Flag>("keepalive")),
+    only_for<Protocol::tcp>(value<&Listener::forwarding, Word<Forwarding>>("forwarding")),
+    only_for<Protocol::udp>(value<&Listener::responses, Whole<0, kCountMax>>("responses")),
+    only_for<Protocol::udp>(value<&Listener::max_sessions, AutoOr<kConnectionsMax>>("max_sessions")),
     not_built<Listener>("accept_proxy"),
     not_built<Listener>("proxy_trusted"),
     not_built<Listener>("allow"),
@@ -157,8 +167,6 @@ constexpr std::array kListenerKeys = {
     not_built<Listener>("max_connections_per_ip"),
     not_built<Listener>("connection_rate_per_ip"),
     not_built<Listener>("access_log"),
-    not_built<Listener>("responses"),
-    not_built<Listener>("max_sessions"),
     not_built<Listener>("routes"),
     not_built<Listener>("preread_timeout"),
 };

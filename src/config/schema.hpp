@@ -26,7 +26,16 @@ struct Key {
   void (*write)(std::string& out, const T&) = nullptr;
   /// Appends a whole table with its header. Null for a plain value.
   void (*write_table)(std::string& out, const std::string& header, const T&) = nullptr;
+  /// Puts the value back to its built-in default. Null for what has no value of its own.
+  void (*reset)(T&) = nullptr;
+  /// Whether the key means anything, given the others. Null: it always does.
+  bool (*applies)(const T&) = nullptr;
 };
+
+template <class T>
+[[nodiscard]] bool applies(const Key<T>& key, const T& value) {
+  return key.applies == nullptr || key.applies(value);
+}
 
 /// The keys of one sort of table, in the order in which they are read and written.
 template <class T>
@@ -78,11 +87,19 @@ void read_table(const Place& place, Problems& problems, T& target) {
   }
 }
 
-/// Appends `key = value` lines for every key with a value.
+/// Puts back to their defaults the values that mean nothing here and were inherited all the same.
+template <class T>
+void reset_unused(T& value) {
+  for (const Key<T>& key : keys<T>()) {
+    if (key.reset != nullptr && !applies(key, value)) key.reset(value);
+  }
+}
+
+/// Appends `key = value` lines for every key with a value, less those that mean nothing here.
 template <class T>
 void write_values(std::string& out, const T& value) {
   for (const Key<T>& key : keys<T>()) {
-    if (key.write == nullptr) continue;
+    if (key.write == nullptr || !applies(key, value)) continue;
     out += key.name;
     out += " = ";
     key.write(out, value);

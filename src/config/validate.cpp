@@ -11,6 +11,7 @@
 
 #include "addresses.hpp"
 #include "duration.hpp"
+#include "schema.hpp"
 #include "suggest.hpp"
 #include "text.hpp"
 
@@ -82,6 +83,27 @@ void check_listener_keys(const Draft<Listener>& listener, Problems& problems) {
   require(listener, pool, "pool", "pool is missing, name the pool that serves it", problems);
 }
 
+/// False when the protocol could not be read: what is only for one of them would look wrong then.
+bool protocol_is_known(const Draft<Listener>& listener, const Problems& problems) {
+  if (problems.misspelt(listener.own.node(), "protocol")) return false;
+  const Entry* entry = listener.deciding("protocol");
+  if (entry != nullptr) return !problems.bad(entry->value);
+  return listener.inherited == nullptr || !problems.misspelt(*listener.inherited, "protocol");
+}
+
+/// What `[defaults.listener]` has is for listeners of either protocol; what a listener has itself is for this one.
+void check_protocol_keys(const Draft<Listener>& listener, Problems& problems) {
+  if (!protocol_is_known(listener, problems)) return;
+  const bool udp = listener.value.protocol == Protocol::udp;
+  for (const Key<Listener>& key : keys<Listener>()) {
+    const Entry* entry = listener.own.node().find(key.name);
+    if (entry == nullptr || applies(key, listener.value) || problems.bad(entry->value)) continue;
+    problems.add_at(entry->position,
+                    fmt::format("{} is only for {}, and this listener is {}; remove it", listener.own.name_of(key.name),
+                                udp ? "tcp" : "udp", udp ? "udp" : "tcp"));
+  }
+}
+
 void check_any_listener(const Node& root, const Drafts& drafts, Problems& problems) {
   if (!drafts.listeners.empty() || problems.misspelt(root, "listeners")) return;
   const Entry* listeners = root.find("listeners");
@@ -95,7 +117,7 @@ void check_any_listener(const Node& root, const Drafts& drafts, Problems& proble
 struct BindUse {
   const AddressText* bind;
   Place place;
-  const std::string* listener;
+  const Listener* listener;
 };
 
 bool is_everything(const AddressText& bind) {
@@ -114,23 +136,27 @@ bool clash(const AddressText& a, const AddressText& b) {
   return a.endpoint == b.endpoint;
 }
 
-/// Where clashes can be: all addresses of one port. None for port 0, which the kernel makes unique.
-std::string clash_group(const AddressText& bind) {
-  if (bind.kind == AddressText::Kind::endpoint && bind.endpoint.is_unix()) return bind.endpoint.to_string();
+bool is_unix(const AddressText& bind) {
+  return bind.kind == AddressText::Kind::endpoint && bind.endpoint.is_unix();
+}
+
+/// Where clashes can be: all addresses of one port of one protocol. None for port 0, which the kernel makes unique.
+std::string clash_group(const AddressText& bind, Protocol protocol) {
+  if (is_unix(bind)) return bind.endpoint.to_string();
   const std::uint16_t port = port_of(bind);
-  return port == 0 ? std::string() : std::to_string(port);
+  return port == 0 ? std::string() : fmt::format("{}{}", protocol == Protocol::udp ? "udp " : "", port);
 }
 
 std::vector<BindUse> all_binds(const Drafts& drafts, const Problems& problems) {
   std::vector<BindUse> uses;
   for (const Draft<Listener>& listener : drafts.listeners) {
     const Entry* entry = listener.deciding("bind");
-    if (entry == nullptr) continue;
+    if (entry == nullptr || !protocol_is_known(listener, problems)) continue;
     const std::vector<Place> places = one_or_many(listener.own.child(*entry));
     if (places.size() != listener.value.bind.size()) continue;  // not a list of addresses at all
     for (std::size_t i = 0; i < places.size(); ++i) {
       if (problems.bad(places[i].node()) || listener.value.bind[i].kind == AddressText::Kind::host) continue;
-      uses.push_back({&listener.value.bind[i], places[i], &listener.value.name});
+      uses.push_back({&listener.value.bind[i], places[i], &listener.value});
     }
   }
   return uses;
@@ -140,7 +166,11 @@ void check_binds(const Drafts& drafts, Problems& problems) {
   const std::vector<BindUse> uses = all_binds(drafts, problems);
   std::unordered_map<std::string, std::vector<const BindUse*>> groups;
   for (const BindUse& use : uses) {
-    const std::string group = clash_group(*use.bind);
+    if (use.listener->protocol == Protocol::udp && is_unix(*use.bind)) {
+      problems.add(use.place, "a udp listener cannot listen on a unix socket");
+      continue;
+    }
+    const std::string group = clash_group(*use.bind, use.listener->protocol);
     if (group.empty()) continue;
     auto& earlier = groups[group];
     const auto taken = std::find_if(earlier.begin(), earlier.end(),
@@ -151,7 +181,7 @@ void check_binds(const Drafts& drafts, Problems& problems) {
     }
     const BindUse& first = **taken;
     problems.add(use.place, fmt::format("{} is already used by {} of listener {}{}", quoted(bind_text(*use.bind)),
-                                        quoted(bind_text(*first.bind)), quoted(*first.listener),
+                                        quoted(bind_text(*first.bind)), quoted(first.listener->name),
                                         at_line(first.place.node().position)));
   }
 }
@@ -184,6 +214,32 @@ void check_backends(const Draft<Pool>& pool, Problems& problems) {
 bool any_backend_of(const Pool& pool, net::Family family) {
   return std::any_of(pool.backends.begin(), pool.backends.end(),
                      [family](const Backend& b) { return b.address.family() == family; });
+}
+
+const Listener* udp_listener_of(const Pool& pool, const Drafts& drafts, const Problems& problems) {
+  for (const Draft<Listener>& listener : drafts.listeners) {
+    const bool uses = listener.value.pool == pool.name && listener.value.protocol == Protocol::udp;
+    if (uses && protocol_is_known(listener, problems)) return &listener.value;
+  }
+  return nullptr;
+}
+
+/// A unix socket takes no datagrams: neither those of clients nor those of probes.
+void check_unix_backends(const Draft<Pool>& pool, const Drafts& drafts, Problems& problems) {
+  const Entry* entry = pool.own.node().find("backends");
+  if (entry == nullptr || problems.bad(entry->value)) return;
+  const Listener* user = udp_listener_of(pool.value, drafts, problems);
+  if (user == nullptr && pool.value.health.type != HealthType::udp) return;
+  const std::string message =
+      user != nullptr ? fmt::format("the udp listener {} cannot forward to a unix socket", quoted(user->name))
+                      : R"(a probe with health.type = "udp" cannot reach a unix socket)";
+  const Place backends = pool.own.child(*entry);
+  for (std::size_t i = 0; i < pool.value.backends.size(); ++i) {
+    if (!pool.value.backends[i].address.is_unix()) continue;
+    const Place backend = backends.item(i);
+    const Entry* address = backend.node().find("address");
+    problems.add(address == nullptr ? backend : backend.child(*address), message);
+  }
 }
 
 void check_sources(const Draft<Pool>& pool, Problems& problems) {
@@ -224,9 +280,10 @@ void check_probe_times(const Health& health, const Entry* own, const Entry* inhe
                                                     format_duration(health.timeout), format_duration(health.interval)));
 }
 
-void check_pool(const Draft<Pool>& pool, Problems& problems) {
+void check_pool(const Draft<Pool>& pool, const Drafts& drafts, Problems& problems) {
   if (problems.bad(pool.own.node())) return;
   check_backends(pool, problems);
+  check_unix_backends(pool, drafts, problems);
   check_sources(pool, problems);
   check_probe_times(pool.value.health, pool.own.node().find("health"), find_in(pool.inherited, "health"),
                     pool.own.name_of("health"), problems);
@@ -236,12 +293,15 @@ void check_pool(const Draft<Pool>& pool, Problems& problems) {
 
 void validate(const Node& root, const Drafts& drafts, Problems& problems) {
   check_any_listener(root, drafts, problems);
-  for (const Draft<Listener>& listener : drafts.listeners) check_listener_keys(listener, problems);
+  for (const Draft<Listener>& listener : drafts.listeners) {
+    check_listener_keys(listener, problems);
+    check_protocol_keys(listener, problems);
+  }
   check_pool_names(root, drafts, problems);
   check_binds(drafts, problems);
   check_probe_times(drafts.defaults.pool.health, find_in(drafts.defaults.pool_node, "health"), nullptr,
                     "defaults.pool.health", problems);
-  for (const Draft<Pool>& pool : drafts.pools) check_pool(pool, problems);
+  for (const Draft<Pool>& pool : drafts.pools) check_pool(pool, drafts, problems);
 }
 
 void drop_unused_sources(Draft<Pool>& draft) {

@@ -18,6 +18,7 @@ constexpr std::array kForwardings = {Choice<Forwarding>{"auto", Forwarding::auto
 constexpr std::array kHashKeyWords = {Choice<HashKey>{"source_ip", HashKey::source_ip},
                                       Choice<HashKey>{"source_ip_port", HashKey::source_ip_port}};
 constexpr std::array kHealthTypes = {Choice<HealthType>{"tcp", HealthType::tcp},
+                                     Choice<HealthType>{"udp", HealthType::udp},
                                      Choice<HealthType>{"none", HealthType::none}};
 constexpr std::array kProbeCloses = {Choice<ProbeClose>{"fin", ProbeClose::fin},
                                      Choice<ProbeClose>{"rst", ProbeClose::rst}};

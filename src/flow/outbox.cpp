@@ -42,7 +42,7 @@ bool Outbox::add(UdpSession& session, Direction direction, const Way& way, io::B
         all = false;
         break;
       }
-      if (trains) session.gathering[side] = message->id.index + 1;
+      session.gathering[side] = message->id.index + 1;  // also of one that is complete: nothing may overtake it
     }
     std::uint32_t length = first;
     if (trains && left > first) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -40,6 +41,24 @@ bool is_local_fault(int error, const net::Endpoint& remote) {
   }
 }
 
+/// The source address that leaves the choice to the kernel.
+net::Endpoint wildcard(net::Family family) {
+  return family == net::Family::ipv6 ? net::Endpoint::ipv6({}, 0) : net::Endpoint::ipv4(0, 0);
+}
+
+std::string udp_failure_reason(int error) {
+  switch (error) {
+    case ECONNREFUSED:
+      return "refused";
+    case EHOSTUNREACH:
+      return "host unreachable";
+    case ENETUNREACH:
+      return "network unreachable";
+    default:
+      return "probe failed: " + describe(error);
+  }
+}
+
 std::string failure_reason(int error, bool established) {
   switch (error) {
     case ECONNREFUSED:
@@ -63,14 +82,26 @@ std::string failure_reason(int error, bool established) {
 void Probe::start(std::uint32_t slot, std::uint32_t generation) {
   slot_ = slot;
   generation_ = generation;
-  const io::FdResult opened = io_.open_stream(target_.endpoint, target_.source, {.keepalive = false});
+  const io::FdResult opened = open();
   if (opened.fd == io::Fd::none) {
     settle_error(opened.error);
     return;
   }
   fd_ = opened.fd;
   deadline_ = io_.now() + target_.settings.timeout;
-  io_.connect(arm(OpKind::connect), fd_, target_.endpoint);
+  if (is_udp()) {
+    established_ = true;
+    advance();
+  } else {
+    io_.connect(arm(OpKind::connect), fd_, target_.endpoint);
+  }
+}
+
+io::FdResult Probe::open() {
+  const net::Endpoint& remote = target_.endpoint;
+  if (!is_udp()) return io_.open_stream(remote, target_.source, {.keepalive = false});
+  const bool any_source = target_.source.family() == net::Family::none;
+  return io_.open_datagram({.source = any_source ? wildcard(remote.family()) : target_.source, .remote = remote});
 }
 
 void Probe::completed(const io::Completion& completion) {
@@ -144,7 +175,7 @@ void Probe::sent(std::int32_t result) {
 void Probe::received(const io::Completion& completion) {
   if (completion.result > 0) {
     const auto length = static_cast<std::size_t>(completion.result);
-    compare({io_.buffers().data(completion.buffer), length});
+    received_bytes({io_.buffers().data(completion.buffer), length});
     io_.buffers().give_back(completion.buffer);
     return;
   }
@@ -153,13 +184,24 @@ void Probe::received(const io::Completion& completion) {
   peer_done_ = true;
   if (completion.result < 0) {
     settle_error(-completion.result);
+  } else if (is_udp()) {
+    received_bytes({});  // an empty datagram looks like the end of a stream
   } else if (matched_ < target_.settings.expect.size()) {
     settle(Verdict::Kind::failure, "closed before it answered");
   }
 }
 
-void Probe::compare(std::span<const std::byte> bytes) {
+void Probe::received_bytes(std::span<const std::byte> bytes) {
   if (settled_) return;
+  if (is_udp()) {
+    judge_answer(bytes);
+  } else {
+    compare(bytes);
+  }
+}
+
+/// A part of the answer of a stream.
+void Probe::compare(std::span<const std::byte> bytes) {
   const std::string& expect = target_.settings.expect;
   const std::size_t length = std::min(bytes.size(), expect.size() - matched_);
   if (length != 0 && std::memcmp(bytes.data(), expect.data() + matched_, length) != 0) {
@@ -169,6 +211,16 @@ void Probe::compare(std::span<const std::byte> bytes) {
   matched_ += length;
 }
 
+/// The answer is one datagram: what it lacks does not come with another one.
+void Probe::judge_answer(std::span<const std::byte> datagram) {
+  const std::string_view answer(reinterpret_cast<const char*>(datagram.data()), datagram.size());
+  if (answer.starts_with(target_.settings.expect)) {
+    settle(Verdict::Kind::success, "probe succeeded");
+  } else {
+    settle(Verdict::Kind::failure, "unexpected answer");
+  }
+}
+
 void Probe::advance() {
   if (!settled_) talk();
   if (settled_) wind_up();
@@ -176,6 +228,10 @@ void Probe::advance() {
 
 void Probe::talk() {
   if (!established_) return;
+  if (is_udp()) {
+    ask();
+    return;
+  }
   const std::string& send = target_.settings.send;
   const std::string& expect = target_.settings.expect;
   if (sent_ == send.size() && matched_ == expect.size()) {
@@ -190,20 +246,28 @@ void Probe::talk() {
   if (matched_ < expect.size() && !in_flight(OpKind::recv)) io_.recv(arm(OpKind::recv), fd_, false);
 }
 
+void Probe::ask() {
+  if (!std::exchange(asked_, true)) {
+    const auto datagram = std::as_bytes(std::span(target_.settings.send));
+    io_.send(arm(OpKind::send), fd_, std::span(&datagram, 1));
+  }
+  if (!in_flight(OpKind::recv)) io_.recv(arm(OpKind::recv), fd_, false);
+}
+
 void Probe::wind_up() {
   if (fd_ == io::Fd::none) return;
   if (lingers()) linger();
   if (lingers()) return;
   for (const OpKind kind : kKinds) cancel(kind);
   if (in_flight_ != 0) return;
-  const bool reset = established_ && target_.settings.close_with_reset;
+  const bool reset = established_ && !is_udp() && target_.settings.close_with_reset;
   io_.close(fd_, reset ? io::CloseMode::reset : io::CloseMode::normal);
   fd_ = io::Fd::none;
   deadline_ = kNever;
 }
 
 bool Probe::lingers() const {
-  return established_ && !peer_done_ && !hurry_ && !target_.settings.close_with_reset;
+  return established_ && !is_udp() && !peer_done_ && !hurry_ && !target_.settings.close_with_reset;
 }
 
 /// Sends FIN and reads until the backend's FIN. What it says meanwhile is read and dropped: close(2) with unread bytes
@@ -234,7 +298,7 @@ void Probe::settle_error(int error) {
   if (is_local_fault(error, target_.endpoint)) {
     settle(Verdict::Kind::local_fault, describe(error));
   } else {
-    settle(Verdict::Kind::failure, failure_reason(error, established_));
+    settle(Verdict::Kind::failure, is_udp() ? udp_failure_reason(error) : failure_reason(error, established_));
   }
 }
 

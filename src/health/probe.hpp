@@ -1,5 +1,5 @@
 #pragma once
-// Probe: one connection to one backend, from connect to close, on an Io.
+// Probe: one connection to one backend, from connect to close, on an Io; or one datagram to it, and the answer.
 //
 // Handlers note what happened; advance() then asks for what is still missing, or closes. The verdict is given once, as
 // soon as it is known; the close is a join: it happens when nothing is in flight any more, and only then is the probe
@@ -60,13 +60,19 @@ class Probe {
   void ended(io::OpKind kind);
   void cancel(io::OpKind kind);
 
+  [[nodiscard]] bool is_udp() const { return target_.settings.type == ProbeType::udp; }
+  [[nodiscard]] io::FdResult open();
+
   void connected(std::int32_t result);
   void sent(std::int32_t result);
   void received(const io::Completion& completion);
+  void received_bytes(std::span<const std::byte> bytes);
   void compare(std::span<const std::byte> bytes);
+  void judge_answer(std::span<const std::byte> datagram);
 
   void advance();
   void talk();
+  void ask();
   void wind_up();
   [[nodiscard]] bool lingers() const;
   void linger();
@@ -84,7 +90,8 @@ class Probe {
   std::size_t matched_ = 0;         // bytes of settings.expect
   std::uint16_t in_flight_ = 0;     // bits of OpKind: set from the submission to the final completion
   std::uint16_t cancelling_ = 0;    // a subset of in_flight_: its end was asked for
-  bool established_ = false;        // the connect succeeded, in time or not
+  bool established_ = false;        // the connect succeeded, in time or not; udp: from the start
+  bool asked_ = false;              // udp: the datagram was given to the kernel
   bool settled_ = false;            // there was a verdict, or none is wanted any more
   bool fin_sent_ = false;
   bool peer_done_ = false;  // the stream ended, in order or not

@@ -113,7 +113,7 @@ void Prober::request_probe(pool::BackendId id) {
   const std::size_t row = pool::row(id);
   MILLRACE_ASSERT(row < target_of_row_.size(), "backend outside the table");
   const std::uint32_t index = target_of_row_[row];
-  // The load first: while a request waits, every failed connect of every worker comes here.
+  // The load first: while a request waits, every failure of every worker comes here.
   if (index == kNoTarget || requested_[index].load(std::memory_order_relaxed)) return;
   if (requested_[index].exchange(true, std::memory_order_release)) return;
   any_requested_.store(true, std::memory_order_release);
@@ -350,8 +350,7 @@ void Prober::eject(TargetState& t) {
     count(counters_.ejections_refused);
     return;
   }
-  apply(t, t.fsm.eject(io_.now(), settings.ejection),
-        fmt::format("{} connect failures in a row", settings.passive_failures));
+  apply(t, t.fsm.eject(io_.now(), settings.ejection), fmt::format("{} failures in a row", settings.passive_failures));
 }
 
 void Prober::apply(TargetState& t, const std::optional<HealthFsm::Flip>& flip, const std::string& reason) {

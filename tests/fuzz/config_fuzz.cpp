@@ -1,5 +1,5 @@
 // Any bytes as a configuration file: parse() gives diagnostics, or a configuration that reads back as the same.
-// Also as a quick form, the first line being the address to listen on and the others the backends.
+// Also as a quick form of either protocol, the first line being the address to listen on and the others the backends.
 
 #include <cstddef>
 #include <cstdint>
@@ -21,8 +21,9 @@ void check(const Loaded& loaded) {
   MILLRACE_ASSERT(*again.config == *loaded.config, "what was written reads back as the same");
 }
 
-millrace::config::QuickForm quick_form(std::string_view text) {
+millrace::config::QuickForm quick_form(std::string_view text, bool udp) {
   millrace::config::QuickForm quick;
+  quick.udp = udp;
   while (true) {
     const std::size_t end = text.find('\n');
     auto& list = quick.listen.empty() ? quick.listen : quick.backends;
@@ -39,6 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   check(millrace::config::parse(text));
-  check(millrace::config::from_quick_form(quick_form(text)));
+  check(millrace::config::from_quick_form(quick_form(text, false)));
+  check(millrace::config::from_quick_form(quick_form(text, true)));
   return 0;
 }

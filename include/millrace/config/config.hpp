@@ -19,7 +19,7 @@ enum class LogLevel : std::uint8_t { error, warn, info, debug };
 enum class LogFormat : std::uint8_t { text, json };
 enum class Forwarding : std::uint8_t { automatic, copy, splice };  // "auto" is a keyword
 enum class Protocol : std::uint8_t { tcp, udp };
-enum class HealthType : std::uint8_t { none, tcp };
+enum class HealthType : std::uint8_t { none, tcp, udp };
 enum class ProbeClose : std::uint8_t { fin, rst };
 enum class HashKey : std::uint8_t { source_ip, source_ip_port };
 
@@ -42,14 +42,18 @@ struct Runtime {
   friend bool operator==(const Runtime&, const Runtime&) = default;
 };
 
+/// The idle_timeout of a udp listener that is not given one.
+inline constexpr Nanos kUdpIdleTimeout = std::chrono::seconds(60);
+
+/// Keys that are only for the other protocol keep their defaults.
 struct Listener {
   std::string name;
   Protocol protocol = Protocol::tcp;
   std::vector<net::AddressText> bind;  // Kind::endpoint or Kind::any
   std::string pool;
-  std::uint32_t max_connections = 0;  // 0: only the global limit
+  std::uint32_t max_connections = 0;  // udp: sessions, as max_sessions (the smaller holds); 0: only the global limit
   std::uint32_t backlog = 4096;
-  Nanos idle_timeout = std::chrono::hours(1);           // 0: never
+  Nanos idle_timeout = std::chrono::hours(1);           // 0: never; udp: kUdpIdleTimeout unless it is given
   Nanos half_close_timeout = std::chrono::seconds(60);  // 0: never
   Nanos max_connection_duration = Nanos(0);             // 0: no limit
   bool keepalive = true;
@@ -79,6 +83,12 @@ struct Hash {
   friend bool operator==(const Hash&, const Hash&) = default;
 };
 
+/// The type is what millrace does, whether it was given or not. Given, it is taken as it is: tcp connects, udp sends a
+/// datagram and waits for the answer, each to `port` or else to the backend's own port. Left out, it is tcp; but for a
+/// pool that only udp listeners use it is
+///   tcp   when `port` is given: something there tells how the backend is,
+///   udp   else when `send` or `expect` is given,
+///   none  else, with `unasked`: the same probe cannot suit every protocol over UDP.
 struct Health {
   HealthType type = HealthType::tcp;
   Nanos interval = std::chrono::seconds(2);
@@ -87,11 +97,12 @@ struct Health {
   std::uint32_t fall = 3;
   double jitter = 0.1;     // 0 … 1, part of the interval
   std::uint16_t port = 0;  // 0: the backend's own
-  std::string send;        // bytes sent after the connect; empty: none
-  std::string expect;      // what the answer must start with; empty: the connect is enough
-  ProbeClose close = ProbeClose::fin;
+  std::string send;        // tcp: bytes sent after the connect, empty: none; udp: the datagram, which may be empty
+  std::string expect;      // what the answer must start with; empty: tcp: the connect is enough; udp: any answer
+  ProbeClose close = ProbeClose::fin;  // tcp
+  bool unasked = false;                // there are no probes because nobody said how to probe; has no part in comparing
 
-  friend bool operator==(const Health&, const Health&) = default;
+  friend bool operator==(const Health&, const Health&);
 };
 
 struct Passive {
@@ -145,11 +156,12 @@ struct Loaded {
 /// Reads the file, then parse(). A file that cannot be read is one diagnostic without a position.
 [[nodiscard]] Loaded load_file(const std::string& path);
 
-/// The quick form: `run --listen ADDR --backend ADDR[,key=value…] … [--balance NAME]`.
+/// The quick form: `run --listen ADDR --backend ADDR[,key=value…] … [--balance NAME] [--udp]`.
 struct QuickForm {
   std::vector<std::string> listen;
   std::vector<std::string> backends;  // "10.0.0.1:80", "10.0.0.1:80,weight=3,name=big,backup=true,max_connections=5"
   std::string balance;                // empty: the default
+  bool udp = false;
 };
 [[nodiscard]] Loaded from_quick_form(const QuickForm& quick);
 

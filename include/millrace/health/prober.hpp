@@ -9,18 +9,19 @@
 // One probe per target at a time, and at most `max_probes` in all; further ones wait in line. A probe connects, sends
 // and compares the answer if asked to, and then closes in order: FIN, waiting for the backend's FIN (100 ms at most),
 // so that a probe is not a reset in the backend's log. The backend's verdict is given before the close and does not
-// wait for it.
+// wait for it. A probe over UDP sends one datagram and takes the first one that comes back as the answer; it has
+// nothing to close in order.
 //
 // What is short on this machine (descriptors, ports, memory) says nothing about a backend: such a probe has no verdict,
 // is counted, logged once a second at most, and repeated after a second (or the interval, when that is shorter).
 //
-// Passive health: a worker that sees `passive_failures` connects in a row fail (BackendTable::count_failure) calls
-// request_probe(); calling it again for further failures is fine. If the failures still stand and the probe that
-// follows at once fails too, the backend is ejected; without active probes it is ejected right away. `rise` good probes
-// end it early; when the time is over the next probe decides; without probes the backend is up again. No more than
-// `max_ejected` of a pool's targets are ejected at a time. After every such decision the count of failures starts again
-// from 0. A backend that is not up is not probed out of turn: under fail_open its failures would make a storm of
-// probes.
+// Passive health: a worker that sees `passive_failures` connects in a row fail, or that many ICMP errors without a
+// reply between them (BackendTable::count_failure), calls request_probe(); calling it again for further failures is
+// fine. If the failures still stand and the probe that follows at once fails too, the backend is ejected; without
+// active probes it is ejected right away. `rise` good probes end it early; when the time is over the next probe
+// decides; without probes the backend is up again. No more than `max_ejected` of a pool's targets are ejected at a
+// time. After every such decision the count of failures starts again from 0. A backend that is not up is not probed out
+// of turn: under fail_open its failures would make a storm of probes.
 
 #include <atomic>
 #include <cstddef>
@@ -50,7 +51,7 @@ struct Transition {
   const Target& target;
   pool::HealthState from;
   pool::HealthState to;
-  std::string reason;  // "connect refused", "no answer", "3 connect failures in a row", "probe succeeded", …
+  std::string reason;  // "connect refused", "no answer", "3 failures in a row", "probe succeeded", …
 };
 
 /// Since the start.
@@ -81,7 +82,7 @@ class Prober {
   /// One turn of the loop: waits for the next event, then handles everything that is due.
   void pass();
 
-  /// Any thread: real traffic reached the threshold of connect failures.
+  /// Any thread: real traffic reached the threshold of failures.
   void request_probe(pool::BackendId id);
   /// Any thread: ask run() to end. Probes in flight are cut short, without a verdict.
   void stop();

@@ -11,18 +11,22 @@
 
 namespace millrace::health {
 
+/// tcp: a connect, and perhaps a question and the start of its answer. udp: a datagram, and one that answers it.
+enum class ProbeType : std::uint8_t { tcp, udp };
+
 struct ProbeSettings {
   bool active = true;  // false: no probes, only what real traffic tells
+  ProbeType type = ProbeType::tcp;
   Nanos interval = std::chrono::seconds(2);
   Nanos timeout = std::chrono::seconds(1);  // from the start of a probe to its verdict
   std::uint32_t rise = 2;
   std::uint32_t fall = 3;
   double jitter = 0.1;            // 0 … 1: the interval varies by this part of itself either way
-  std::string send{};             // sent after the connect; may be empty
-  std::string expect{};           // what the answer must start with; empty: the connect (and the send) is enough
-  bool close_with_reset = false;  // false: FIN, wait for the backend's, close
+  std::string send{};             // tcp: sent after the connect; udp: the datagram; may be empty
+  std::string expect{};           // what the answer must start with; empty: tcp: none is needed, udp: any will do
+  bool close_with_reset = false;  // tcp; false: FIN, wait for the backend's, close
 
-  std::uint32_t passive_failures = 3;  // consecutive connect failures of real traffic; 0: passive health is off
+  std::uint32_t passive_failures = 3;  // consecutive failures of real traffic; 0: passive health is off
   Nanos ejection = std::chrono::seconds(30);
   double max_ejected = 0.5;  // 0 … 1: part of the pool's backends that may be ejected at a time, rounded down
 };
@@ -31,7 +35,7 @@ struct Target {
   pool::BackendId id{};
   std::string pool{};
   std::string backend{};
-  net::Endpoint endpoint{};  // the address to probe: `health.port` is already in it
+  net::Endpoint endpoint{};  // the address to probe: `health.port` is already in it; udp: no unix socket
   net::Endpoint source{};    // local address to probe from; Family::none: the kernel chooses
   ProbeSettings settings{};
 };

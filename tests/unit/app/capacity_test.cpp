@@ -137,4 +137,41 @@ TEST_CASE("capacity: pipes are shared out among the workers") {
   CHECK(automatic(1, 1'048'576).pipes == 4096);
 }
 
+TEST_CASE("capacity: UDP: nothing without a UDP listener") {
+  const Capacity capacity = derive_capacity(runtime(2, 0), {.cpus = 2, .open_files = 65536}, 4, 10, {{.udp = false}});
+  CHECK(capacity.upstream_sockets == 0);
+  CHECK(capacity.sessions == 0);
+  CHECK(capacity.datagram_buffers == 0);
+  CHECK(capacity.max_sessions == std::vector<std::uint32_t>{0});
+}
+
+TEST_CASE("capacity: UDP: upstream sockets and connections together fit under the file limit") {
+  for (const std::uint64_t files : {1024ULL, 20'000ULL, 200'000ULL}) {
+    for (const bool alone : {false, true}) {
+      std::vector<ListenerDemand> listeners = {{.udp = true, .max_sessions = 0, .backends = 3}};
+      if (!alone) listeners.push_back({.udp = false});
+      const Capacity capacity = derive_capacity(runtime(2, 0), {.cpus = 2, .open_files = files}, 4, 10, listeners);
+      const std::uint64_t upstreams = std::uint64_t{2} * capacity.upstream_sockets;
+      CHECK(upstreams + std::uint64_t{2} * capacity.max_connections <= files);
+      CHECK(upstreams > files * (alone ? 80 : 40) / 100);
+      CHECK(capacity.max_connections >= 1);
+      CHECK(capacity.max_sessions[0] >= 3 * upstreams);
+      CHECK(capacity.max_sessions[0] <= std::min<std::uint64_t>(3 * upstreams + 6, 3 * files));
+      CHECK(capacity.sessions == capacity.max_sessions[0]);
+    }
+  }
+}
+
+TEST_CASE("capacity: UDP: max_sessions as configured; a limit that allows nothing still leaves one of each") {
+  const std::vector<ListenerDemand> listeners = {{.udp = true, .max_sessions = 500, .backends = 3},
+                                                 {.udp = true, .max_sessions = 70, .backends = 1}};
+  const Capacity capacity = derive_capacity(runtime(2, 0), {.cpus = 2, .open_files = 4096}, 4, 10, listeners);
+  CHECK(capacity.max_sessions == std::vector<std::uint32_t>{500, 70});
+  CHECK(capacity.sessions == 570);
+  const Capacity tiny = derive_capacity(runtime(2, 0), {.cpus = 2, .open_files = 20}, 4, 10, {{.udp = true}});
+  CHECK(tiny.upstream_sockets >= 1);
+  CHECK(tiny.max_sessions[0] >= 1);
+  CHECK(tiny.datagram_buffers >= 1);
+}
+
 }  // namespace millrace::app

@@ -104,12 +104,10 @@ TEST_CASE("what the contract has and millrace does not yet") {
       {with_listener("connection_rate_per_ip = 0"),
        "4:1: listeners.web.connection_rate_per_ip is not built yet; remove it"},
       {with_listener("access_log = \"off\""), "4:1: listeners.web.access_log is not built yet; remove it"},
-      {with_listener("responses = 0"), "4:1: listeners.web.responses is not built yet; remove it"},
-      {with_listener("max_sessions = \"auto\""), "4:1: listeners.web.max_sessions is not built yet; remove it"},
       {with_listener("routes = []"), "4:1: listeners.web.routes is not built yet; remove it"},
       {with_listener("preread_timeout = \"5s\""), "4:1: listeners.web.preread_timeout is not built yet; remove it"},
-      {with_listener("protocol = \"udp\""),
-       R"(4:12: listeners.web.protocol: "udp" is not built yet; use another value)"},
+      {with_listener("protocol = \"udp\"\naccept_proxy = \"v2\""),
+       "5:1: listeners.web.accept_proxy is not built yet; remove it"},
       {with_pool("send_proxy = \"off\""), "6:1: pools.web.send_proxy is not built yet; remove it"},
       {with_pool("transparent = false"), "6:1: pools.web.transparent is not built yet; remove it"},
       {with_pool("slow_start = \"0s\""), "6:1: pools.web.slow_start is not built yet; remove it"},
@@ -243,7 +241,7 @@ TEST_CASE("words that are none of the choices") {
       {with_pool("hash.key = \"source\""),
        R"(6:12: pools.web.hash.key: unknown value "source", did you mean "source_ip"?)"},
       {with_pool("health.type = \"http\""),
-       R"(6:15: pools.web.health.type: unknown value "http", use one of: tcp, none)"},
+       R"(6:15: pools.web.health.type: unknown value "http", use one of: tcp, udp, none)"},
       {with_pool("health.close = \"\""), R"(6:16: pools.web.health.close: unknown value "", use one of: fin, rst)"},
       {with_runtime("log_level = \"trace\""),
        R"(7:13: runtime.log_level: unknown value "trace", use one of: error, warn, info, debug)"},
@@ -366,6 +364,91 @@ TEST_CASE("a bind address is used once") {
   });
 }
 
+TEST_CASE("a bind address is used once by each protocol") {
+  const std::string udp = "[listeners.b]\nprotocol = \"udp\"\npool = \"web\"\nbind = ";
+  check({
+      {with_pool(udp + "[\"*:80\", \"0.0.0.0:80\"]"),
+       R"(9:17: listeners.b.bind[1]: "0.0.0.0:80" is already used by "*:80" of listener "b" (line 9))"},
+      {with_pool(udp + "\"*:80\"\n[listeners.c]\nprotocol = \"udp\"\npool = \"web\"\nbind = \"[::]:80\""),
+       R"(13:8: listeners.c.bind: "[::]:80" is already used by "*:80" of listener "b" (line 9))"},
+      {with_pool(udp + "\"*:80\"\n[listeners.c]\nprotocol = \"tcp\"\npool = \"web\"\nbind = \"*:80\""),
+       R"(13:8: listeners.c.bind: "*:80" is already used by "*:80" of listener "web" (line 2))"},
+  });
+}
+
+TEST_CASE("keys of the other protocol") {
+  const auto udp = [](const std::string& key) { return with_listener("protocol = \"udp\"\n" + key); };
+  check({
+      {udp("half_close_timeout = \"5s\""),
+       "5:1: listeners.web.half_close_timeout is only for tcp, and this listener is udp; remove it"},
+      {udp("backlog = 4096"), "5:1: listeners.web.backlog is only for tcp, and this listener is udp; remove it"},
+      {udp("keepalive = true"), "5:1: listeners.web.keepalive is only for tcp, and this listener is udp; remove it"},
+      {udp("forwarding = \"auto\""),
+       "5:1: listeners.web.forwarding is only for tcp, and this listener is udp; remove it"},
+      {with_listener("responses = 0"),
+       "4:1: listeners.web.responses is only for udp, and this listener is tcp; remove it"},
+      {with_listener("protocol = \"tcp\"\nmax_sessions = \"auto\""),
+       "5:1: listeners.web.max_sessions is only for udp, and this listener is tcp; remove it"},
+      // The protocol may be inherited.
+      {"[defaults.listener]\nprotocol = \"udp\"\n" + with_listener("keepalive = false"),
+       "6:1: listeners.web.keepalive is only for tcp, and this listener is udp; remove it"},
+      // All of them, in the order of the file.
+      {with_listener("backlog = 1\nprotocol = \"udp\"\nforwarding = \"copy\""),
+       "4:1: listeners.web.backlog is only for tcp, and this listener is udp; remove it\n"
+       "6:1: listeners.web.forwarding is only for tcp, and this listener is udp; remove it"},
+  });
+}
+
+TEST_CASE("values of udp listeners") {
+  const auto udp = [](const std::string& key) { return with_listener("protocol = \"udp\"\n" + key); };
+  check({
+      {udp("responses = -1"), "5:13: listeners.web.responses: -1 is out of range, use 0 to 1000000"},
+      {udp("responses = 1000001"), "5:13: listeners.web.responses: 1000001 is out of range, use 0 to 1000000"},
+      {udp("responses = \"1\""), "5:13: listeners.web.responses: expected a whole number, found a string"},
+      {udp("responses = 1.0"),
+       "5:13: listeners.web.responses: expected a whole number, found a number with a fraction"},
+      {udp("max_sessions = 0"), R"(5:16: listeners.web.max_sessions: 0 is out of range, use "auto" or 1 to 4000000)"},
+      {udp("max_sessions = 4000001"), "5:16: listeners.web.max_sessions: 4000001 is out of range, use 1 to 4000000"},
+      {udp("max_sessions = \"all\""),
+       R"(5:16: listeners.web.max_sessions: expected "auto" or a whole number, found "all")"},
+      {udp("idle_timeout = 60"),
+       R"(5:16: listeners.web.idle_timeout: a duration is a string with a unit, write "60s")"},
+      {udp("response = 1"), R"(5:1: listeners.web: unknown key "response", did you mean "responses"?)"},
+      {udp("max_session = 1"), R"(5:1: listeners.web: unknown key "max_session", did you mean "max_sessions"?)"},
+  });
+}
+
+TEST_CASE("unix sockets take no datagrams") {
+  const auto listening = [](const std::string& bind) {
+    return "[listeners.web]\nprotocol = \"udp\"\npool = \"web\"\nbind = " + bind + "\n" + kGoodPool;
+  };
+  const auto backends = [](const std::string& list) {
+    return "[listeners.web]\nprotocol = \"udp\"\npool = \"web\"\nbind = \"*:80\"\n[pools.web]\nbackends = " + list +
+           "\n";
+  };
+  check({
+      {listening("\"unix:/a\""), "4:8: listeners.web.bind: a udp listener cannot listen on a unix socket"},
+      {listening("[\"*:80\", \"unix:@a\", \"*:80\"]"),
+       "4:17: listeners.web.bind[1]: a udp listener cannot listen on a unix socket\n"
+       "4:28: listeners.web.bind[2]: \"*:80\" is already used by \"*:80\" of listener \"web\" (line 4)"},
+      {kGoodPool + "[defaults.listener]\nbind = \"unix:/a\"\npool = \"web\"\n[listeners.a]\nprotocol = \"udp\"",
+       "4:8: listeners.a.bind: a udp listener cannot listen on a unix socket"},
+      {backends("[\"10.0.0.1:80\", \"unix:/a\"]"),
+       R"(6:28: pools.web.backends[1]: the udp listener "web" cannot forward to a unix socket)"},
+      {backends("[{ name = \"a\", address = \"unix:/a\" }]"),
+       R"(6:37: pools.web.backends[0].address: the udp listener "web" cannot forward to a unix socket)"},
+      // Of a pool with listeners of both protocols.
+      {with_backends("[\"unix:/a\"]\n[listeners.b]\nprotocol = \"udp\"\nbind = \"*:80\"\npool = \"web\""),
+       R"(5:13: pools.web.backends[0]: the udp listener "b" cannot forward to a unix socket)"},
+      {with_backends("[{ address = \"unix:/a\" }]\nhealth.type = \"udp\""),
+       R"(5:25: pools.web.backends[0].address: a probe with health.type = "udp" cannot reach a unix socket)"},
+      {with_backends("[\"unix:/a\"]\n[defaults.pool.health]\ntype = \"udp\""),
+       R"(5:13: pools.web.backends[0]: a probe with health.type = "udp" cannot reach a unix socket)"},
+      {backends("[\"unix:/a\"]\nhealth.type = \"udp\""),
+       R"(6:13: pools.web.backends[0]: the udp listener "web" cannot forward to a unix socket)"},
+  });
+}
+
 TEST_CASE("the timeout of a probe is at most its interval") {
   check({
       {with_pool("health = { interval = \"1s\", timeout = \"2s\" }"),
@@ -397,6 +480,17 @@ TEST_CASE("one mistake is one diagnostic") {
        R"(5:1: pools.web: unknown key "backend", did you mean "backends"?)"},
       {"[listener.web]\nbind = \"*:80\"\npool = \"web\"\n" + kGoodPool,
        R"(1:2: unknown table "listener", did you mean "listeners"?)"},
+      // What the protocol would be is not known: no guesses about what is only for the other one.
+      {with_listener("protocol = \"upd\"\nresponses = 1\nbacklog = 1"),
+       R"(4:12: listeners.web.protocol: unknown value "upd", did you mean "udp"?)"},
+      {with_listener("protcol = \"udp\"\nmax_sessions = 1"),
+       R"(4:1: listeners.web: unknown key "protcol", did you mean "protocol"?)"},
+      {"[defaults.listener]\nprotcol = \"udp\"\n" + with_listener("max_sessions = 1"),
+       R"(2:1: defaults.listener: unknown key "protcol", did you mean "protocol"?)"},
+      {with_pool("[listeners.b]\nprotocol = \"upd\"\nbind = \"*:80\"\npool = \"web\""),
+       R"(7:12: listeners.b.protocol: unknown value "upd", did you mean "udp"?)"},
+      {with_listener("max_sessions = 0"),
+       R"(4:16: listeners.web.max_sessions: 0 is out of range, use "auto" or 1 to 4000000)"},
       // No guesses about a value that could not be read.
       {with_pool("health = { interval = \"1\", timeout = \"2s\" }"),
        R"(6:23: pools.web.health.interval: "1" has no unit, write "1s")"},

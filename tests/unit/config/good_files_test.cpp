@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <initializer_list>
 #include <string>
+#include <utility>
 
 #include "millrace/config/config.hpp"
 #include "snippets.hpp"
@@ -125,6 +127,176 @@ max_ejected = 1.0
   CHECK(p.passive == Passive{0, 5s, 1.0});
 }
 
+TEST_CASE("every key of a udp listener reaches its field") {
+  const Config config = load_good(R"(
+[listeners.dns]
+protocol = "udp"
+bind = ["*:53", "127.0.0.1:0"]
+pool = "dns"
+max_connections = 7
+idle_timeout = "5s"
+max_connection_duration = "2h"
+responses = 1
+max_sessions = 50000
+[pools.dns]
+backends = ["10.0.0.1:53"]
+health = { type = "udp", port = 54, send = "\u0000", expect = "x" }
+)");
+  REQUIRE(config.listeners.size() == 1);
+  const Listener& l = config.listeners[0];
+  CHECK(l.protocol == Protocol::udp);
+  CHECK(l.bind.size() == 2);
+  CHECK(l.max_connections == 7);
+  CHECK(l.idle_timeout == 5s);
+  CHECK(l.max_connection_duration == 2h);
+  CHECK(l.responses == 1);
+  CHECK(l.max_sessions == 50000);
+  const Health& health = config.pools[0].health;
+  CHECK(health.type == HealthType::udp);
+  CHECK(health.port == 54);
+  CHECK(health.send == std::string(1, '\0'));
+  CHECK(health.expect == "x");
+}
+
+TEST_CASE("the least of a udp listener has the defaults of UDP") {
+  const Config config = load_good(with_listener("protocol = \"udp\""));
+  const Listener& l = config.listeners[0];
+  CHECK(l.idle_timeout == 60s);
+  CHECK(l.responses == 0);
+  CHECK(l.max_sessions == 0);
+  CHECK(load_good(with_listener("protocol = \"udp\"\nmax_sessions = \"auto\"")).listeners[0] == l);
+  CHECK(load_good(with_listener("protocol = \"udp\"\nidle_timeout = \"1h\"")).listeners[0].idle_timeout == 1h);
+  CHECK(load_good(with_listener("protocol = \"udp\"\nidle_timeout = \"0s\"")).listeners[0].idle_timeout == 0s);
+}
+
+TEST_CASE("listeners of both protocols inherit what is for them") {
+  const Config config = load_good(R"(
+[defaults.listener]
+pool = "dns"
+bind = "*:53"
+idle_timeout = "7s"
+backlog = 16
+half_close_timeout = "1s"
+keepalive = false
+forwarding = "copy"
+responses = 1
+max_sessions = 9
+[listeners.udp]
+protocol = "udp"
+[listeners.tcp]
+[pools.dns]
+backends = ["10.0.0.1:53"]
+)");
+  REQUIRE(config.listeners.size() == 2);
+  Listener udp;
+  udp.name = "udp";
+  udp.protocol = Protocol::udp;
+  udp.bind = config.listeners[0].bind;
+  udp.pool = "dns";
+  udp.idle_timeout = 7s;
+  udp.responses = 1;
+  udp.max_sessions = 9;
+  CHECK(config.listeners[0] == udp);
+  Listener tcp;
+  tcp.name = "tcp";
+  tcp.bind = config.listeners[1].bind;
+  tcp.pool = "dns";
+  tcp.idle_timeout = 7s;
+  tcp.backlog = 16;
+  tcp.half_close_timeout = 1s;
+  tcp.keepalive = false;
+  tcp.forwarding = Forwarding::copy;
+  CHECK(config.listeners[1] == tcp);
+}
+
+TEST_CASE("the protocol may be inherited, and the listener's own idle_timeout stands") {
+  const Config config = load_good(
+      "[defaults.listener]\nprotocol = \"udp\"\npool = \"web\"\n[listeners.a]\nbind = \"*:1\"\n"
+      "[listeners.b]\nbind = \"*:2\"\nidle_timeout = \"3s\"\n[listeners.c]\nbind = \"*:2\"\nprotocol = \"tcp\"\n" +
+      kGoodPool);
+  CHECK(config.listeners[0].idle_timeout == 60s);
+  CHECK(config.listeners[1].idle_timeout == 3s);
+  CHECK(config.listeners[2].idle_timeout == 1h);
+}
+
+// ---- how to probe ----
+
+const std::string kUdp = "protocol = \"udp\"\n";
+const std::string kTcpToo = "[listeners.tcp]\nbind = \"*:80\"\npool = \"web\"\n";
+
+std::string lines(std::initializer_list<std::string> parts) {
+  std::string text;
+  for (const std::string& part : parts) text.append(part).append("\n");
+  return text;
+}
+
+Health health_of(const std::string& text) {
+  return load_good(text).pools[0].health;
+}
+
+/// Of a pool that a udp listener uses, with `extra` behind its backend.
+Health udp_health(const std::string& extra) {
+  return health_of(kGoodListener + kUdp + kGoodPool + extra + "\n");
+}
+
+TEST_CASE("what a pool of UDP is probed with when nobody says") {
+  const Health nothing = udp_health("");
+  CHECK(nothing.type == HealthType::none);
+  CHECK(nothing.unasked);
+  CHECK(udp_health("health.interval = \"5s\"").unasked);
+  CHECK(udp_health("[defaults.pool.health]\nrise = 1").unasked);
+
+  const Health port = udp_health("health = { port = 8080, send = \"x\", expect = \"y\" }");
+  CHECK(port.type == HealthType::tcp);
+  CHECK_FALSE(port.unasked);
+  CHECK(udp_health("[defaults.pool.health]\nport = 8080").type == HealthType::tcp);
+
+  const Health send = udp_health("health.send = \"x\"");
+  CHECK(send.type == HealthType::udp);
+  CHECK_FALSE(send.unasked);
+  CHECK(udp_health("health.expect = \"x\"").type == HealthType::udp);
+  CHECK(udp_health("[defaults.pool.health]\nsend = \"x\"").type == HealthType::udp);
+}
+
+TEST_CASE("the type of a pool of UDP that is given stands") {
+  for (const char* more : {"", "health.port = 8080", "health.send = \"x\"", "health.expect = \"x\""}) {
+    CAPTURE(more);
+    for (const auto& [name, type] : {std::pair{"\"none\"", HealthType::none}, std::pair{"\"tcp\"", HealthType::tcp},
+                                     std::pair{"\"udp\"", HealthType::udp}}) {
+      const Health own = udp_health(lines({more, std::string("health.type = ") + name}));
+      CHECK(own.type == type);
+      CHECK_FALSE(own.unasked);
+      const Health inherited = udp_health(lines({more, "[defaults.pool.health]", std::string("type = ") + name}));
+      CHECK(inherited.type == type);
+      CHECK_FALSE(inherited.unasked);
+    }
+  }
+}
+
+TEST_CASE("a pool that tcp listeners use too, or nobody, is connected to") {
+  for (const char* more : {"", "health.port = 8080", "health.send = \"x\""}) {
+    CAPTURE(more);
+    const Health both = health_of(lines({kGoodListener, kUdp, kTcpToo, kGoodPool, more}));
+    CHECK(both.type == HealthType::tcp);
+    CHECK_FALSE(both.unasked);
+    const std::string other = "[pools.other]\nbackends = [\"10.0.0.9:53\"]";
+    const Config config = load_good(lines({kGoodListener, kUdp, kGoodPool, other, more}));
+    REQUIRE(config.pools.size() == 2);
+    CHECK(config.pools[1].health.type == HealthType::tcp);
+    CHECK(config.pools[0].health.type == HealthType::none);
+  }
+  CHECK(health_of(kGoodListener + kUdp + kTcpToo + kGoodPool + "health = { type = \"udp\" }\n").type ==
+        HealthType::udp);
+  CHECK(health_of(with_pool("health.type = \"udp\"")).type == HealthType::udp);
+}
+
+TEST_CASE("a pool with a unix socket serves tcp while udp has a pool of its own") {
+  const Config config = load_good(with_backends("[\"unix:/a\"]") +
+                                  "[listeners.u]\nprotocol = \"udp\"\nbind = \"*:80\"\npool = \"u\"\n"
+                                  "[pools.u]\nbackends = [\"10.0.0.1:53\"]\n");
+  CHECK(config.pools.size() == 2);
+}
+
 TEST_CASE("listeners and pools keep the order of the file") {
   const Config config = load_good(
       "[listeners.z]\nbind = \"*:1\"\npool = \"p\"\n[listeners.a]\nbind = \"*:2\"\npool = \"p\"\n"
@@ -168,6 +340,13 @@ fall = 6
   CHECK(config.pools[0].health.fall == 6);
   CHECK(config.pools[1].retries == 0);
   CHECK(config.pools[1].health.rise == 5);
+}
+
+TEST_CASE("udp and tcp share an address") {
+  const Config config = load_good(with_pool(
+      "[listeners.u]\nprotocol = \"udp\"\nbind = [\"*:80\", \"10.0.0.1:80\", \"*:0\", \"*:0\"]\npool = \"web\""));
+  REQUIRE(config.listeners.size() == 2);
+  CHECK(config.listeners[0].bind[0].host.port == config.listeners[1].bind[0].host.port);
 }
 
 TEST_CASE("bind addresses that look alike and do not clash") {
@@ -228,15 +407,18 @@ TEST_CASE("the bounds belong to the ranges") {
   load_good(with_pool("hash.load_factor = 10.0\npassive.max_ejected = 0\nhealth.port = 65535"));
   load_good(with_pool("health = { interval = \"1s\", timeout = \"1s\", rise = 1, fall = 1, jitter = 0.0 }"));
   load_good(with_backends("[{ address = \"10.0.0.1:65535\", weight = 1000 }]"));
+  load_good(with_listener(kUdp + "responses = 1000000\nmax_sessions = 4000000"));
+  load_good(with_listener(kUdp + "responses = 0\nmax_sessions = 1"));
   load_good("[listeners." + std::string(64, 'x') + "]\nbind = \"*:65535\"\npool = \"web\"\nbacklog = 65536\n" +
             kGoodPool);
 }
 
 TEST_CASE("the examples are good") {
-  for (const char* name : {"millrace.toml", "minimal.toml", "weighted-backup.toml", "consistent-hash.toml"}) {
-    CAPTURE(name);
-    const Loaded loaded = load_file(std::string(MILLRACE_CONF_DIR "/") + name);
-    INFO(render(loaded.diagnostics, name));
+  CHECK(examples().size() >= 5);
+  for (const std::string& path : examples()) {
+    CAPTURE(path);
+    const Loaded loaded = load_file(path);
+    INFO(render(loaded.diagnostics, path));
     CHECK(loaded.config.has_value());
   }
 }

@@ -15,7 +15,7 @@
 namespace millrace::config::test {
 namespace {
 
-constexpr std::array<std::string_view, 22> kPieces = {"\"",
+constexpr std::array<std::string_view, 24> kPieces = {"\"",
                                                       "'",
                                                       "[",
                                                       "]",
@@ -36,7 +36,9 @@ constexpr std::array<std::string_view, 22> kPieces = {"\"",
                                                       "inf",
                                                       "1979-05-27",
                                                       "[defaults.pool]\n",
-                                                      "[listeners.x]\n"};
+                                                      "[listeners.x]\n",
+                                                      "protocol = \"udp\"\n",
+                                                      "health.type = \"udp\"\n"};
 
 void mutate(std::string& text, Rng& rng) {
   const std::size_t at = rng.below(text.size() + 1);
@@ -101,6 +103,7 @@ TEST_CASE("quick forms of any bytes") {
     mutate(quick.listen[0], rng);
     mutate(quick.backends[0], rng);
     if (rng.one_in(3)) mutate(quick.balance, rng);
+    quick.udp = rng.one_in(2);
     check_outcome(from_quick_form(quick));
   }
 }

@@ -50,6 +50,26 @@ TEST_CASE("the quick form equals the file with the same values") {
   CHECK(*quick.config == *file.config);
 }
 
+TEST_CASE("the quick form for UDP equals the file with the same values") {
+  const Loaded quick = from_quick_form({{"*:53"}, {"10.0.0.1:53"}, "source_hash", true});
+  const Loaded file = parse(
+      "[listeners.main]\nprotocol = \"udp\"\nbind = \"*:53\"\npool = \"main\"\n"
+      "[pools.main]\nbackends = [\"10.0.0.1:53\"]\nbalance = \"source_hash\"\n");
+  REQUIRE(quick.config.has_value());
+  REQUIRE(file.config.has_value());
+  CHECK(*quick.config == *file.config);
+  CHECK(quick.config->listeners[0].protocol == Protocol::udp);
+  CHECK(quick.config->listeners[0].idle_timeout == kUdpIdleTimeout);
+  CHECK(quick.config->pools[0].health.type == HealthType::none);
+  CHECK(quick.config->pools[0].health.unasked);
+}
+
+TEST_CASE("unix sockets take no datagrams") {
+  CHECK(problems({{"unix:/a"}, {"10.0.0.1:53", "unix:/b,weight=2"}, "", true}) ==
+        "--listen unix:/a: a udp listener cannot listen on a unix socket\n"
+        "--backend unix:/b,weight=2: the udp listener \"main\" cannot forward to a unix socket\n");
+}
+
 TEST_CASE("messages name the option") {
   CHECK(backend_problems("10.0.0.1:80,wieght=3") ==
         "--backend 10.0.0.1:80,wieght=3: unknown key \"wieght\", did you mean \"weight\"?\n");

@@ -55,53 +55,75 @@ net::Endpoint unix_path(std::size_t index) {
   return net::Endpoint::unix_socket(path).value();
 }
 
-net::Endpoint endpoint(Rng& rng, std::size_t index, std::uint16_t port) {
+enum class Unix : bool { no, yes };
+
+bool has_family(const Pool& pool, net::Family family) {
+  return std::any_of(pool.backends.begin(), pool.backends.end(),
+                     [family](const Backend& b) { return b.address.family() == family; });
+}
+
+net::Endpoint endpoint(Rng& rng, std::size_t index, std::uint16_t port, Unix may_be_unix) {
   const std::uint64_t kind = rng.below(4);
   if (kind == 0) return ipv6(rng, port);
-  if (kind == 1) return unix_path(index);
+  if (kind == 1 && may_be_unix == Unix::yes) return unix_path(index);
   return net::Endpoint::ipv4(number(rng, 0x01000000, 0xdfffffff), port);
 }
 
-net::AddressText bind(Rng& rng, std::size_t index) {
+net::AddressText bind(Rng& rng, std::size_t index, Unix may_be_unix) {
   const auto port = static_cast<std::uint16_t>(rng.one_in(4) ? 0 : 1 + index);  // unique unless 0
   net::AddressText text;
   if (rng.one_in(3)) {
     text.kind = net::AddressText::Kind::any;
     text.host.port = port;
   } else {
-    text.endpoint = endpoint(rng, index, port);
+    text.endpoint = endpoint(rng, index, port, may_be_unix);
   }
   return text;
 }
 
-Listener listener(Rng& rng, std::size_t index, std::size_t pool_count) {
-  Listener l;
-  l.name = name(rng, index);
-  for (auto left = number(rng, 1, 3); left > 0; --left) l.bind.push_back(bind(rng, index * 3 + left));
-  l.pool = std::to_string(rng.below(pool_count));  // the caller puts the name of that pool
-  l.max_connections = number(rng, 0, 4'000'000);
+void fill_tcp(Rng& rng, Listener& l) {
   l.backlog = number(rng, 1, 100'000);
-  l.idle_timeout = duration(rng, 0);
   l.half_close_timeout = duration(rng, 0);
-  l.max_connection_duration = duration(rng, 0);
   l.keepalive = flag(rng);
   l.forwarding = word<Forwarding>(rng, 2);
+}
+
+void fill_udp(Rng& rng, Listener& l) {
+  l.responses = flag(rng) ? number(rng, 0, 2) : number(rng, 0, 1'000'000);
+  l.max_sessions = flag(rng) ? 0 : number(rng, 1, 4'000'000);
+}
+
+Listener listener(Rng& rng, std::size_t index, const Pool& pool) {
+  Listener l;
+  l.name = name(rng, index);
+  l.protocol = !has_family(pool, net::Family::unix_path) && flag(rng) ? Protocol::udp : Protocol::tcp;
+  const Unix may_be_unix = l.protocol == Protocol::tcp ? Unix::yes : Unix::no;
+  for (auto left = number(rng, 1, 3); left > 0; --left) l.bind.push_back(bind(rng, index * 3 + left, may_be_unix));
+  l.pool = pool.name;
+  l.max_connections = number(rng, 0, 4'000'000);
+  l.idle_timeout = duration(rng, 0);
+  l.max_connection_duration = duration(rng, 0);
+  if (l.protocol == Protocol::tcp) {
+    fill_tcp(rng, l);
+  } else {
+    fill_udp(rng, l);
+  }
   return l;
 }
 
-Backend backend(Rng& rng, std::size_t index) {
+Backend backend(Rng& rng, std::size_t index, Unix may_be_unix) {
   Backend b;
   b.name = name(rng, index);
-  b.address = endpoint(rng, index, static_cast<std::uint16_t>(number(rng, 1, 65535)));
+  b.address = endpoint(rng, index, static_cast<std::uint16_t>(number(rng, 1, 65535)), may_be_unix);
   b.weight = number(rng, 0, 1000);
   b.backup = flag(rng);
   b.max_connections = number(rng, 0, 1000);
   return b;
 }
 
-Health health(Rng& rng) {
+Health health(Rng& rng, Unix has_unix) {
   Health h;
-  h.type = word<HealthType>(rng, 1);
+  h.type = word<HealthType>(rng, has_unix == Unix::yes ? 1 : 2);  // udp is the last
   h.interval = duration(rng, 1);
   h.timeout = std::min(duration(rng, 1), h.interval);
   h.rise = number(rng, 1, 10);
@@ -114,11 +136,6 @@ Health health(Rng& rng) {
   return h;
 }
 
-bool has_family(const Pool& pool, net::Family family) {
-  return std::any_of(pool.backends.begin(), pool.backends.end(),
-                     [family](const Backend& b) { return b.address.family() == family; });
-}
-
 Pool pool(Rng& rng, std::size_t index) {
   Pool p;
   p.name = name(rng, index);
@@ -127,11 +144,12 @@ Pool pool(Rng& rng, std::size_t index) {
   p.retries = number(rng, 0, 100);
   p.fail_open = flag(rng);
   p.max_connections_per_backend = number(rng, 0, 1000);
-  for (std::size_t i = 0, count = number(rng, 1, 5); i < count; ++i) p.backends.push_back(backend(rng, i));
+  const Unix may_be_unix = flag(rng) ? Unix::yes : Unix::no;
+  for (std::size_t i = 0, count = number(rng, 1, 5); i < count; ++i) p.backends.push_back(backend(rng, i, may_be_unix));
   if (has_family(p, net::Family::ipv4) && flag(rng)) p.source.push_back(net::Endpoint::ipv4(number(rng, 1, 1000), 0));
   if (has_family(p, net::Family::ipv6) && flag(rng)) p.source.push_back(ipv6(rng, 0));
   p.hash = {word<HashKey>(rng, 1), number(rng, 0, 32), number(rng, 0, 128), flag(rng) ? 0.0 : 1.0 + 9.0 * rng.unit()};
-  p.health = health(rng);
+  p.health = health(rng, has_family(p, net::Family::unix_path) ? Unix::yes : Unix::no);
   p.passive = {number(rng, 0, 10), duration(rng, 1), flag(rng) ? 1.0 : rng.unit()};
   return p;
 }
@@ -144,9 +162,7 @@ Config random_config(Rng& rng) {
                     word<LogFormat>(rng, 1), duration(rng, 0)};
   for (std::size_t i = 0, count = number(rng, 1, 4); i < count; ++i) config.pools.push_back(pool(rng, i));
   for (std::size_t i = 0, count = number(rng, 1, 4); i < count; ++i) {
-    config.listeners.push_back(listener(rng, i, config.pools.size()));
-    std::string& target = config.listeners.back().pool;
-    target = config.pools[std::stoul(target)].name;
+    config.listeners.push_back(listener(rng, i, config.pools[rng.below(config.pools.size())]));
   }
   return config;
 }

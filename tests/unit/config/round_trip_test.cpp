@@ -29,9 +29,9 @@ TEST_CASE("what is written reads back as the same configuration") {
 }
 
 TEST_CASE("the examples read back as the same configuration") {
-  for (const char* name : {"millrace.toml", "minimal.toml", "weighted-backup.toml", "consistent-hash.toml"}) {
-    CAPTURE(name);
-    const Loaded loaded = load_file(std::string(MILLRACE_CONF_DIR "/") + name);
+  for (const std::string& path : examples()) {
+    CAPTURE(path);
+    const Loaded loaded = load_file(path);
     REQUIRE(loaded.config.has_value());
     check_round_trip(*loaded.config);
   }
@@ -42,6 +42,27 @@ TEST_CASE("inherited values read back as the same configuration") {
       parse("[defaults.pool]\nsource = [\"10.0.0.9\", \"fd00::9\"]\nhealth.rise = 9\n" + with_pool(""));
   REQUIRE(loaded.config.has_value());
   check_round_trip(*loaded.config);
+}
+
+TEST_CASE("what is derived for UDP reads back as the same configuration") {
+  const std::string udp = kGoodListener + "protocol = \"udp\"\n" + kGoodPool;
+  for (const char* health : {"", "health.port = 81", "health.send = \"x\"", "health.type = \"tcp\"",
+                             "[defaults.listener]\nbacklog = 1\nkeepalive = false\nhalf_close_timeout = \"1s\""}) {
+    CAPTURE(health);
+    const Loaded loaded = parse(udp + health);
+    REQUIRE(loaded.config.has_value());
+    check_round_trip(*loaded.config);
+  }
+}
+
+TEST_CASE("that nobody asked for probes is no part of the value, and not said again") {
+  const Loaded loaded = parse(kGoodListener + "protocol = \"udp\"\n" + kGoodPool);
+  REQUIRE(loaded.config.has_value());
+  const Loaded again = parse(to_toml(*loaded.config));
+  REQUIRE(again.config.has_value());
+  CHECK(loaded.config->pools[0].health.unasked);
+  CHECK_FALSE(again.config->pools[0].health.unasked);
+  CHECK(*again.config == *loaded.config);
 }
 
 TEST_CASE("configurations that differ are not equal") {
@@ -65,8 +86,37 @@ TEST_CASE("configurations that differ are not equal") {
   CHECK(differs([](Config& c) { c.listeners[0].max_connection_duration = Nanos(1); }));
   CHECK(differs([](Config& c) { c.listeners[0].keepalive = false; }));
   CHECK(differs([](Config& c) { c.listeners[0].forwarding = Forwarding::copy; }));
+  CHECK(differs([](Config& c) { c.listeners[0].protocol = Protocol::udp; }));
+  CHECK(differs([](Config& c) { c.listeners[0].responses = 1; }));
+  CHECK(differs([](Config& c) { c.listeners[0].max_sessions = 1; }));
   CHECK(differs([](Config& c) { c.pools[0].backends[0].address.set_port(81); }));
+  CHECK(differs([](Config& c) { c.pools[0].health.type = HealthType::udp; }));
+  CHECK(differs([](Config& c) { c.pools[0].health.interval += Nanos(1); }));
+  CHECK(differs([](Config& c) { c.pools[0].health.timeout += Nanos(1); }));
+  CHECK(differs([](Config& c) { c.pools[0].health.rise = 9; }));
+  CHECK(differs([](Config& c) { c.pools[0].health.fall = 9; }));
+  CHECK(differs([](Config& c) { c.pools[0].health.jitter = 0.5; }));
+  CHECK(differs([](Config& c) { c.pools[0].health.port = 9; }));
+  CHECK(differs([](Config& c) { c.pools[0].health.expect = "x"; }));
+  CHECK(differs([](Config& c) { c.pools[0].health.close = ProbeClose::rst; }));
   CHECK(differs([](Config& c) { c.pools[0].health.send = "x"; }));
+}
+
+TEST_CASE("a listener has the keys of its protocol, exactly") {
+  const Loaded loaded = parse(with_listener("protocol = \"udp\""));
+  REQUIRE(loaded.config.has_value());
+  const std::string text = to_toml(*loaded.config);
+  const std::size_t begin = text.find("[listeners.web]");
+  CHECK(text.substr(begin, text.find("\n[pools.web]") - begin) == R"([listeners.web]
+protocol = "udp"
+bind = ["*:80"]
+pool = "web"
+max_connections = 0
+idle_timeout = "1m"
+max_connection_duration = "0s"
+responses = 0
+max_sessions = "auto"
+)");
 }
 
 TEST_CASE("the whole text, exactly") {

@@ -1,6 +1,8 @@
 #pragma once
 // FakeIo: an Io in virtual time with one scripted peer per port, enough for the prober's tests. It records what every
-// socket went through, and notes each breach of the Io contract in `violations`.
+// socket went through, and notes each breach of the Io contract in `violations`. Connected datagram sockets follow the
+// same script: each fragment of the answer is a datagram, sent for every one that comes, and an error after the answer
+// is what ICMP says.
 
 #include <algorithm>
 #include <atomic>
@@ -21,7 +23,7 @@ namespace millrace::health::test {
 
 /// What a backend does; a socket follows the script that stands when it is opened.
 struct Peer {
-  int open_error = 0;                    // of open_stream()
+  int open_error = 0;                    // of open_stream(), open_datagram()
   int connect_error = 0;                 // 0: accepts
   Nanos connect_delay = Nanos(100'000);  // until the connect completes
   bool connect_hangs = false;
@@ -54,6 +56,9 @@ struct Socket {
   bool unread_at_close = false;  // the kernel would send RST
   bool connected = false;
   bool eof_read = false;
+  bool datagram = false;
+  net::Endpoint source;          // datagram sockets only
+  std::size_t datagrams = 0;     // sent by us
   std::string request;           // what we sent
   std::deque<std::string> wait;  // what the peer sent and nobody has read
   std::optional<int> end;        // the stream's end: 0 or an errno
@@ -85,7 +90,16 @@ class FakeIo final : public io::Io {
   void send_datagrams(io::OpTag /*tag*/, io::Fd /*fd*/, const io::DatagramsToSend& /*message*/) override {
     violate("send_datagrams");
   }
-  io::FdResult open_datagram(const io::DatagramSocketOptions& /*options*/) override { return {}; }
+  io::FdResult open_datagram(const io::DatagramSocketOptions& options) override {
+    if (options.remote.family() == net::Family::none) violate("an unconnected datagram socket");
+    if (options.source.family() != options.remote.family()) violate("a source of another family");
+    const io::FdResult opened = open(options.remote);
+    if (opened.error != 0) return opened;
+    sockets.back().datagram = true;
+    sockets.back().connected = true;
+    sockets.back().source = options.source;
+    return opened;
+  }
   io::ReceivedDatagrams received(io::BufferId /*buffer*/) override { return {}; }
   std::optional<io::DatagramError> take_error(io::Fd /*fd*/) override { return {}; }
   int open_pipe(io::Pipe& /*pipe*/) override {
@@ -103,20 +117,13 @@ class FakeIo final : public io::Io {
 
   io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& /*source*/,
                            const io::StreamOptions& /*options*/) override {
-    const Peer& script = peers[remote.port()];
-    if (script.open_error != 0) return {.error = script.open_error};
-    Socket& socket = sockets.emplace_back();
-    socket.port = remote.port();
-    socket.peer = script;
-    socket.opened = now_;
-    socket.enobufs_left = script.no_buffer;
-    most_open_ = std::max(most_open_, open_sockets());
-    return {.fd = static_cast<io::Fd>(kFirstFd + static_cast<int>(sockets.size()) - 1)};
+    return open(remote);
   }
 
   void connect(io::OpTag tag, io::Fd fd, const net::Endpoint& remote) override {
     Socket& socket = begin(tag, io::OpKind::connect, fd);
     if (remote.port() != socket.port) violate("connect to another address than the socket's");
+    if (socket.datagram) violate("connect of a datagram socket");
     if (socket.peer.connect_hangs) return;
     after(socket.peer.connect_delay, [this, tag, &socket] {
       if (!pending(tag)) return;
@@ -132,6 +139,7 @@ class FakeIo final : public io::Io {
     if (socket.peer.send_hangs) return;
     std::string bytes;
     for (const auto slice : slices) bytes.append(reinterpret_cast<const char*>(slice.data()), slice.size());
+    if (socket.datagram) return send_datagram(tag, socket, bytes);
     if (bytes.empty()) violate("empty send");
     bytes.resize(std::min(bytes.size(), socket.peer.send_max));
     after(Nanos(0), [this, tag, &socket, bytes] {
@@ -165,6 +173,7 @@ class FakeIo final : public io::Io {
 
   int shutdown_write(io::Fd fd) override {
     Socket& socket = socket_of(fd);
+    if (socket.datagram) violate("FIN on a datagram socket");
     if (socket.fin) violate("FIN sent twice");
     if (!socket.connected) violate("FIN before the connect");
     for (const auto& [word, at] : operations_) {
@@ -185,6 +194,7 @@ class FakeIo final : public io::Io {
   void close(io::Fd fd, io::CloseMode mode) override {
     Socket& socket = socket_of(fd);
     if (socket.closed) violate("closed twice");
+    if (socket.datagram && mode == io::CloseMode::reset) violate("reset of a datagram socket");
     for (const auto& [word, at] : operations_) {
       if (at == fd) violate("close with something in flight");
     }
@@ -219,8 +229,20 @@ class FakeIo final : public io::Io {
 
   void violate(std::string what) { violations.push_back(std::move(what)); }
   Socket& socket_of(io::Fd fd) { return sockets.at(static_cast<std::size_t>(io::raw(fd) - kFirstFd)); }
-  bool pending(io::OpTag tag) const { return operations_.count(tag.word()) != 0; }
+  bool pending(io::OpTag tag) const { return operations_.contains(tag.word()); }
   void after(Nanos delay, std::function<void()> event) { events_.emplace(now_ + delay, std::move(event)); }
+
+  io::FdResult open(const net::Endpoint& remote) {
+    const Peer& script = peers[remote.port()];
+    if (script.open_error != 0) return {.error = script.open_error};
+    Socket& socket = sockets.emplace_back();
+    socket.port = remote.port();
+    socket.peer = script;
+    socket.opened = now_;
+    socket.enobufs_left = script.no_buffer;
+    most_open_ = std::max(most_open_, open_sockets());
+    return {.fd = static_cast<io::Fd>(kFirstFd + static_cast<int>(sockets.size()) - 1)};
+  }
 
   Socket& begin(io::OpTag tag, io::OpKind kind, io::Fd fd) {
     Socket& socket = socket_of(fd);
@@ -237,6 +259,17 @@ class FakeIo final : public io::Io {
   void complete(io::OpTag tag, std::int32_t result) {
     operations_.erase(tag.word());
     ready_.push_back({.tag = tag, .result = result});
+  }
+
+  void send_datagram(io::OpTag tag, Socket& socket, const std::string& bytes) {
+    after(Nanos(0), [this, tag, &socket, bytes] {
+      if (!pending(tag)) return;
+      if (socket.peer.send_error != 0) return complete(tag, -socket.peer.send_error);
+      socket.request += bytes;
+      ++socket.datagrams;
+      speak(socket);
+      complete(tag, static_cast<std::int32_t>(bytes.size()));
+    });
   }
 
   void become_connected(Socket& socket) {
@@ -281,12 +314,16 @@ class FakeIo final : public io::Io {
       }
       const std::string bytes = std::move(socket.wait.front());
       socket.wait.pop_front();
+      if (bytes.empty()) {  // a datagram; no byte, no buffer, and the receive ends as at the end of a stream
+        buffers_.give_back(buffer);
+        return complete(*tag, 0);
+      }
       std::memcpy(buffers_.data(buffer), bytes.data(), bytes.size());
       ready_.push_back(
           {.tag = *tag, .result = static_cast<std::int32_t>(bytes.size()), .buffer = buffer, .more = true});
     }
     if (!socket.end) return;
-    socket.eof_read = true;
+    socket.eof_read = !socket.datagram;
     complete(*tag, -*socket.end);
   }
 

@@ -598,6 +598,229 @@ TEST_CASE("close_with_reset waits for a receive in flight too") {
   CHECK(bench.io.sockets[0].mode == io::CloseMode::reset);
 }
 
+// ---- probes over UDP ----
+
+ProbeSettings over_udp(std::string send, std::string expect) {
+  ProbeSettings settings = expecting(std::move(send), std::move(expect));
+  settings.type = ProbeType::udp;
+  return settings;
+}
+
+Peer replying(std::vector<std::string> datagrams) {
+  Peer peer;
+  peer.answer = std::move(datagrams);
+  return peer;
+}
+
+TEST_CASE("udp: a datagram that is answered is a success, every interval on a socket of its own") {
+  Bench bench(over_udp("who?", ""));
+  bench.peer() = replying({"me"});
+  bench.run_to(5s);
+  REQUIRE(bench.io.sockets.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const Socket& socket = bench.io.sockets[i];
+    CHECK(socket.opened == kStart + i * 2s);
+    CHECK(socket.datagram);
+    CHECK(socket.source == net::Endpoint::ipv4(0, 0));
+    CHECK(socket.request == "who?");
+    CHECK(socket.datagrams == 1);
+    REQUIRE(socket.closed);
+    CHECK(*socket.closed - socket.opened < 5ms);  // nothing to linger for
+  }
+  CHECK(bench.seen.empty());
+  CHECK(bench.prober().counters().succeeded == 3);
+}
+
+TEST_CASE("udp: an empty datagram can be the question, and the answer") {
+  for (const char* answer : {"", "me"}) {
+    CAPTURE(answer);
+    Bench bench(over_udp("", ""));
+    bench.peer() = replying({answer});
+    bench.run_to(1500ms);
+    CHECK(bench.io.sockets[0].datagrams == 1);
+    CHECK(bench.io.sockets[0].request.empty());
+    CHECK(bench.prober().counters().succeeded == 1);
+    CHECK(bench.io.open_sockets() == 0);
+  }
+}
+
+TEST_CASE("udp: the answer starts with what is expected, in one datagram") {
+  struct Case {
+    std::vector<std::string> datagrams;
+    bool success;
+  };
+  for (const Case& each : {Case{{"+PONG"}, true}, Case{{"+PONG and more"}, true}, Case{{"+PONG", "-ERR"}, true},
+                           Case{{"-ERR"}, false}, Case{{"+PONK"}, false}, Case{{"+PON"}, false}, Case{{""}, false},
+                           Case{{"+PO", "NG"}, false}, Case{{"-ERR", "+PONG"}, false}}) {
+    CAPTURE(each.datagrams[0]);
+    Bench bench(over_udp("PING", "+PONG"));
+    bench.peer() = replying(each.datagrams);
+    bench.run_to(500ms);
+    CHECK(bench.prober().counters().succeeded == (each.success ? 1 : 0));
+    CHECK(bench.io.open_sockets() == 0);
+    if (each.success) {
+      CHECK(bench.seen.empty());
+    } else {
+      REQUIRE(bench.seen.size() == 1);
+      CHECK(bench.seen[0].reason == "unexpected answer");
+    }
+  }
+}
+
+TEST_CASE("udp: a port that is closed is a failure at once, whoever says so") {
+  struct Case {
+    int error;
+    const char* reason;
+  };
+  for (const Case& each :
+       {Case{ECONNREFUSED, "refused"}, Case{EHOSTUNREACH, "host unreachable"}, Case{ENETUNREACH, "network unreachable"},
+        Case{EPERM, "probe failed: Operation not permitted"}}) {
+    for (int Peer::*told_by : {&Peer::error_after_answer, &Peer::send_error, &Peer::open_error}) {
+      CAPTURE(each.error);
+      Bench bench(over_udp("who?", ""));
+      bench.peer().*told_by = each.error;
+      bench.run_to(500ms);
+      REQUIRE(bench.seen.size() == 1);
+      CHECK(bench.seen[0].to == HealthState::down);
+      CHECK(bench.seen[0].reason == each.reason);
+      CHECK(bench.io.open_sockets() == 0);
+    }
+  }
+}
+
+TEST_CASE("udp: no answer times out, and a late one does not count") {
+  Bench bench(over_udp("who?", ""));
+  SUBCASE("none") {}
+  SUBCASE("late") {
+    bench.peer() = replying({"me"});
+    bench.peer().answer_gap = 1001ms;
+  }
+  SUBCASE("the datagram does not even leave") {
+    bench.peer().send_hangs = true;
+  }
+  SUBCASE("late, while the cancelled receive is still under way") {
+    bench.peer() = replying({"me"});
+    bench.peer().answer_gap = 1020ms;
+    bench.io.cancel_delay = 50ms;
+  }
+  bench.run_to(999ms);
+  CHECK(bench.seen.empty());
+  CHECK(bench.io.open_sockets() == 1);
+  bench.run_to(1100ms);
+  REQUIRE(bench.seen.size() == 1);
+  CHECK(bench.seen[0].reason == "no answer");
+  CHECK(bench.io.open_sockets() == 0);
+  bench.run_to(1900ms);
+  CHECK(bench.seen.size() == 1);
+  CHECK(bench.prober().counters().succeeded == 0);
+}
+
+TEST_CASE("udp: an answer in the instant of the timeout was in time") {
+  Bench bench(over_udp("who?", ""));
+  bench.peer() = replying({"me"});
+  bench.peer().answer_gap = 1s;
+  bench.run_to(1500ms);
+  CHECK(bench.seen.empty());
+  CHECK(bench.prober().counters().succeeded == 1);
+}
+
+TEST_CASE("udp: a local fault is no verdict, and the probe is repeated") {
+  for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL, EAGAIN}) {
+    for (int Peer::*told_by : {&Peer::open_error, &Peer::send_error}) {
+      CAPTURE(error);
+      Bench bench(over_udp("who?", ""));
+      bench.peer().*told_by = error;
+      bench.run_to(2500ms);
+      CHECK(bench.seen.empty());
+      CHECK(bench.prober().counters().failed == 0);
+      CHECK(bench.prober().counters().local_faults == 3);
+      bench.peer() = replying({"me"});
+      bench.run_to(4s);
+      CHECK(bench.prober().counters().succeeded == 1);
+    }
+  }
+}
+
+TEST_CASE("udp: a receive that found no buffer is armed again, and asks no second time") {
+  Bench bench(over_udp("who?", "me"));
+  bench.peer() = replying({"me"});
+  bench.peer().no_buffer = 2;
+  bench.run_to(500ms);
+  CHECK(bench.prober().counters().succeeded == 1);
+  CHECK(bench.io.sockets[0].datagrams == 1);
+}
+
+TEST_CASE("udp: there is nothing to reset") {
+  ProbeSettings settings = over_udp("who?", "");
+  settings.close_with_reset = true;
+  Bench bench(settings);
+  bench.peer() = replying({"me"});
+  bench.run_to(500ms);
+  CHECK(bench.prober().counters().succeeded == 1);
+  REQUIRE(bench.io.open_sockets() == 0);
+  CHECK(bench.io.sockets[0].mode == io::CloseMode::normal);
+}
+
+TEST_CASE("udp: probes leave from the source of the target, or from any address of the backend's family") {
+  const auto v6 = net::Endpoint::ipv6({0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, kPort);
+  const auto any_v6 = net::Endpoint::ipv6({}, 0);
+  const auto own = net::Endpoint::ipv4(0x0a000009, 0);
+  FakeIo io(kStart);
+  io.peers[kPort] = replying({"me"});
+  pool::BackendTable table(2);
+  std::vector<Target> targets(2);
+  targets[0].id = id(0);
+  targets[0].endpoint = v6;
+  targets[1].id = id(1);
+  targets[1].endpoint = net::Endpoint::ipv4(0x7f000001, kPort);
+  targets[1].source = own;
+  for (Target& target : targets) target.settings = over_udp("who?", "");
+  Prober prober(io, table, std::move(targets), 1, {});
+  io.limit = kStart + 500ms;
+  while (io.now() < io.limit) prober.pass();
+  REQUIRE(io.sockets.size() == 2);
+  CHECK(io.sockets[0].source == any_v6);
+  CHECK(io.sockets[1].source == own);
+  CHECK(prober.counters().succeeded == 2);
+  CHECK(io.violations.empty());
+}
+
+TEST_CASE("udp: failures of real traffic start a probe at once, and eject when it fails") {
+  Bench bench(over_udp("who?", ""), 2);
+  bench.peer(0) = bench.peer(1) = replying({"me"});
+  bench.run_to(500ms);
+  REQUIRE(bench.prober().counters().succeeded == 2);
+  SUBCASE("it answers") {
+    bench.traffic_fails(3);
+    bench.run_to(600ms);
+    CHECK(bench.io.sockets.size() == 3);
+    CHECK(bench.seen.empty());
+    CHECK(bench.table.failures(id(0)) == 0);
+  }
+  SUBCASE("it is refused") {
+    bench.peer() = Peer{};
+    bench.peer().error_after_answer = ECONNREFUSED;
+    bench.traffic_fails(3);
+    bench.run_to(600ms);
+    REQUIRE(bench.seen.size() == 1);
+    CHECK(bench.seen[0].to == HealthState::ejected);
+    CHECK(bench.seen[0].reason == "3 failures in a row");
+    bench.peer() = replying({"me"});
+    bench.run_to(10s);
+    REQUIRE(bench.seen.size() == 2);
+    CHECK(bench.seen[1].to == HealthState::up);
+  }
+  SUBCASE("it is silent") {
+    bench.peer() = Peer{};
+    bench.traffic_fails(3);
+    bench.run_to(1400ms);
+    CHECK(bench.seen.empty());
+    bench.run_to(1600ms);
+    REQUIRE(bench.seen.size() == 1);
+    CHECK(bench.seen[0].to == HealthState::ejected);
+  }
+}
+
 // ---- passive health ----
 
 TEST_CASE("a request starts a probe at once") {
@@ -652,7 +875,7 @@ TEST_CASE("an immediate probe that fails ejects; the next probe after the ejecti
   REQUIRE(bench.seen.size() == 1);
   CHECK(bench.seen[0].from == HealthState::up);
   CHECK(bench.seen[0].to == HealthState::ejected);
-  CHECK(bench.seen[0].reason == "3 connect failures in a row");
+  CHECK(bench.seen[0].reason == "3 failures in a row");
   CHECK(bench.health() == HealthState::ejected);
   CHECK(bench.table.failures(id(0)) == 0);
 
@@ -821,7 +1044,7 @@ TEST_CASE("without probes passive failures eject, and the end of the ejection br
     REQUIRE(bench.seen.size() == ++flips);
     CHECK(bench.seen.back().to == HealthState::ejected);
     CHECK(bench.health() == HealthState::ejected);
-    CHECK(bench.seen.back().reason == "3 connect failures in a row");
+    CHECK(bench.seen.back().reason == "3 failures in a row");
     bench.run_to(at + ejection - 1ms);
     CHECK(bench.health() == HealthState::ejected);
     bench.run_to(at + ejection + 2ms);
@@ -918,6 +1141,22 @@ TEST_CASE("stop ends probes in every phase without a verdict and leaves nothing 
     bench.io.limit = kStart + 1min;
     bench.prober().run();
     CHECK(bench.prober().stopped());
+    CHECK(bench.elapsed() <= 60ms);
+    CHECK(bench.seen.empty());
+    CHECK(bench.prober().counters().failed == 0);
+  }
+}
+
+TEST_CASE("udp: stop ends probes without a verdict and leaves nothing behind") {
+  for (const Nanos cancel_delay : {Nanos(0s), Nanos(7ms)}) {
+    Bench bench(over_udp("who?", ""), 2);
+    bench.io.cancel_delay = cancel_delay;
+    bench.peer(1).send_hangs = true;
+    bench.run_to(50ms);
+    REQUIRE(bench.io.open_sockets() == 2);
+    bench.prober().stop();
+    bench.io.limit = kStart + 1min;
+    bench.prober().run();
     CHECK(bench.elapsed() <= 60ms);
     CHECK(bench.seen.empty());
     CHECK(bench.prober().counters().failed == 0);

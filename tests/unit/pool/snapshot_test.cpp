@@ -120,6 +120,22 @@ TEST_CASE("snapshot: listeners name their pool by index and keep the order of th
   CHECK(snapshot.listeners[0].keepalive);
 }
 
+TEST_CASE("snapshot: what is only for udp listeners") {
+  config::Config config;
+  config.pools = {pool_of(Algorithm::first, {backend("a")})};
+  config.listeners = {listener("u", "p"), listener("t", "p")};
+  config.listeners[0].protocol = config::Protocol::udp;
+  config.listeners[0].responses = 1;
+  config.listeners[0].max_sessions = 50000;
+  const Snapshot snapshot = build_snapshot(config);
+  CHECK(snapshot.listeners[0].protocol == Protocol::udp);
+  CHECK(snapshot.listeners[0].responses == 1);
+  CHECK(snapshot.listeners[0].max_sessions == 50000);
+  CHECK(snapshot.listeners[1].protocol == Protocol::tcp);
+  CHECK(snapshot.listeners[1].responses == 0);
+  CHECK(snapshot.listeners[1].max_sessions == 0);
+}
+
 TEST_CASE("snapshot: Maglev tables for source_hash and nobody else") {
   for (const Algorithm algorithm : balance::kAlgorithms) {
     const Snapshot snapshot = snapshot_of({pool_of(algorithm, {backend("a"), backend("b"), spare("s")})});
