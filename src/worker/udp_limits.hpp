@@ -36,7 +36,7 @@ inline constexpr std::uint32_t kErrorsAtOnce = 256;
 inline constexpr std::size_t kReturnedMax = 256;
 
 /// ICMP errors quote the beginning of the datagram. Linux quotes so much that a datagram of this size is there whole
-/// (RFC 1812, 4.3.2.3: up to 576 bytes with all headers); a longer quote may have been cut.
+/// (RFC 1812, 4.3.2.3: up to 576 bytes with all headers); larger messages are not remembered.
 inline constexpr std::size_t kQuoteWholeMax = 500;
 
 /// A message that was not sent because an error was pending on its socket is submitted again; this often.

@@ -111,8 +111,6 @@ void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instan
     end(*session, CloseReason::no_backend, now);
     return drop(buffer, datagrams, *problem);
   }
-  const std::size_t last = received.segment_bytes == 0 ? received.payload.size() : received.segment_bytes;
-  session->note_length(static_cast<std::uint16_t>(last));
   if (!outbox_.add(*session, flow::Direction::to_backend, way_to_backend(*session), buffer, received.payload,
                    received.segment_bytes)) {
     count_drop(Drop::no_memory, 1);

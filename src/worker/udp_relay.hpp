@@ -78,11 +78,12 @@ class UdpRelay {
     std::vector<net::Family> group_families;  // likewise
     std::uint32_t next_group = 0;
   };
-  /// A datagram that came back from an unreachable backend.
+  /// A message that came back from an unreachable backend.
   struct Returned {
     SlotId session;
     io::BufferId buffer;
     std::uint32_t bytes;
+    std::uint32_t segment_bytes;  // 0: a single datagram
   };
   using Message = flow::Outbox::Message;
 
