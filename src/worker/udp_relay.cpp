@@ -264,6 +264,7 @@ void UdpRelay::end_of_pass(Instant now) {
   end_idle(now);
   if (stopping_ && now >= stop_at_) abort(CloseReason::drain);
   flush();
+  adapt_gathering(now);
   if (io_.datagram_buffers().free_count() > 0) {
     for (const std::uint32_t socket : starved_) {
       if (!stopping_) arm(socket);
@@ -273,6 +274,20 @@ void UdpRelay::end_of_pass(Instant now) {
   }
   if (stopping_) return close_sockets();
   wake_at_ = upstreams_.trim(now);
+}
+
+void UdpRelay::adapt_gathering(Instant now) {
+  if (now - window_began_ < kGatherWindow) return;
+  const double seconds = std::chrono::duration<double>(now - window_began_).count();
+  const auto datagrams = static_cast<double>(window_datagrams_);
+  const bool pays = datagrams >= static_cast<double>(kGatherRate) * seconds &&
+                    datagrams >= kGatherMerge * static_cast<double>(window_messages_);
+  window_began_ = now;
+  window_datagrams_ = 0;
+  window_messages_ = 0;
+  if (pays == gathering_) return;
+  gathering_ = pays;
+  io_.set_gather_time(pays ? kGatherTime : Nanos(0));
 }
 
 void UdpRelay::end_idle(Instant now) {

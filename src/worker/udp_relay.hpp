@@ -124,6 +124,7 @@ class UdpRelay {
   void drop(io::BufferId buffer, std::uint64_t datagrams, Drop reason);
   void count_drop(Drop reason, std::uint64_t datagrams);
   void flush();
+  void adapt_gathering(Instant now);
 
   void arm(std::uint32_t socket);
   void close_when_idle(ListeningSocket& socket);
@@ -142,7 +143,12 @@ class UdpRelay {
   flow::Outbox outbox_;
   std::vector<Returned> returned_;
   std::vector<std::uint32_t> starved_;  // listening sockets whose receive ended for lack of buffers
-  Instant wake_at_ = kNever;            // for upstream sockets that are to be closed
+  // Of the present window, to see whether gathering pays.
+  Instant window_began_{};
+  std::uint64_t window_datagrams_ = 0;
+  std::uint64_t window_messages_ = 0;
+  bool gathering_ = false;
+  Instant wake_at_ = kNever;  // for upstream sockets that are to be closed
   Instant stop_at_ = kNever;
   bool stopping_ = false;
 };
