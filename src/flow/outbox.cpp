@@ -1,6 +1,7 @@
 #include "millrace/flow/outbox.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "millrace/base/assert.hpp"
 
@@ -122,6 +123,18 @@ void Outbox::submit(const Message& message) {
                       .from = message.way.from,
                       .slices = std::span(slices).first(message.slices),
                       .segment_bytes = message.datagrams > 1 ? message.segment_bytes : 0});
+}
+
+std::uint64_t Outbox::hash(const Message& message) const {
+  std::array<char, kHashedMax> bytes;
+  std::size_t length = 0;
+  for (std::size_t i = 0; i < message.slices; ++i) {
+    const Message::Slice& piece = message.pieces[i];
+    MILLRACE_ASSERT(length + piece.length <= bytes.size(), "a small message");
+    std::memcpy(bytes.data() + length, buffers_.data(piece.buffer) + piece.offset, piece.length);
+    length += piece.length;
+  }
+  return net::hash_bytes({bytes.data(), length});
 }
 
 Outbox::Message& Outbox::completed(const io::Completion& completion) {

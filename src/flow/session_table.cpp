@@ -112,6 +112,7 @@ void SessionTable::note_reply(UdpSession& session, std::uint64_t datagrams, Inst
   session.last_activity = now;
   session.awaits_reply = false;
   session.failures = 0;
+  session.not_reached = 0;
 }
 
 // ---- queues ----

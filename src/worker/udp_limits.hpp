@@ -32,11 +32,19 @@ inline constexpr int kEvictionsForPlace = 8;
 /// Of one upstream socket, in one go; the others are looked at with the next error.
 inline constexpr std::uint32_t kErrorsAtOnce = 256;
 
+/// Gathering: when in a window of kGatherWindow datagrams came at kGatherRate (a second) or more, and kGatherMerge of
+/// them or more left as one message on average, waits last kGatherTime at least. More then come together and leave
+/// together, for the price of that delay; neither single datagrams nor a moderate rate are ever held up.
+inline constexpr Nanos kGatherWindow = std::chrono::milliseconds(2);
+inline constexpr std::uint64_t kGatherRate = 40'000;
+inline constexpr double kGatherMerge = 1.5;
+inline constexpr Nanos kGatherTime = std::chrono::microseconds(60);
+
 /// Datagrams that came back from unreachable backends and wait for the end of the pass.
 inline constexpr std::size_t kReturnedMax = 256;
 
 /// ICMP errors quote the beginning of the datagram. Linux quotes so much that a datagram of this size is there whole
-/// (RFC 1812, 4.3.2.3: up to 576 bytes with all headers); a longer quote may have been cut.
+/// (RFC 1812, 4.3.2.3: up to 576 bytes with all headers); larger messages are not remembered.
 inline constexpr std::size_t kQuoteWholeMax = 500;
 
 /// A message that was not sent because an error was pending on its socket is submitted again; this often.

@@ -128,8 +128,6 @@ void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instan
     end(*session, CloseReason::no_backend, now);
     return drop(buffer, datagrams, *problem);
   }
-  const std::size_t last = received.segment_bytes == 0 ? received.payload.size() : received.segment_bytes;
-  session->note_length(static_cast<std::uint16_t>(last));
   if (!outbox_.add(*session, flow::Direction::to_backend, way_to_backend(*session), buffer, received.payload,
                    received.segment_bytes)) {
     count_drop(Drop::no_memory, 1);
@@ -204,9 +202,19 @@ void UdpRelay::end(UdpSession& session, CloseReason reason, Instant now) {
 
 std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
   if (!session.routed()) return route(session, now);
-  const pool::Backend& backend = pool_of(session.listener).backends[session.backend];
-  const bool up = shared_.table.health(backend.id) == pool::HealthState::up && backend.weight != 0;
-  if (!session.failed && (up || now < session.look_again)) return std::nullopt;
+  const pool::Pool& pool = pool_of(session.listener);
+  const auto serves = [&](const pool::Backend& b) {
+    return shared_.table.health(b.id) == pool::HealthState::up && b.weight != 0;
+  };
+  if (!session.failed) {
+    if (serves(pool.backends[session.backend]) || now < session.look_again) return std::nullopt;
+    if (pool.fail_open && std::none_of(pool.backends.begin(), pool.backends.end(), serves)) {
+      session.look_again = now + kLookAgain;  // all are as bad as this one
+      return std::nullopt;
+    }
+  }
+  // What has come back is known as this session's only while it is there.
+  if (!session.failed) collect_errors(session.upstream);
   unroute(session, now);
   counters_.repicks.add();
   return route(session, now);
@@ -221,8 +229,11 @@ std::optional<Drop> UdpRelay::route(UdpSession& session, Instant now) {
                                            pool.hash.key == pool::HashKey::source_ip_port);
   }
   if (pool.algorithm == balance::Algorithm::random_two) request.random = shared_.rng.next();
+  request.tried = pool::TriedSet(session.not_reached);
   if (session.failed) request.tried.add(session.backend);
+  session.not_reached = request.tried.bits();
   const pool::Pick pick = shared_.pickers[pool_index].pick(request);
+  if (pick.outcome == pool::PickOutcome::picked_again) session.not_reached = 0;  // another round
   if (pick.outcome == pool::PickOutcome::none || pick.outcome == pool::PickOutcome::all_full) return Drop::no_backend;
 
   Route& route = routes_[pool_index];
@@ -291,6 +302,7 @@ void UdpRelay::end_of_pass(Instant now) {
   end_idle(now);
   if (stopping_ && now >= stop_at_) abort(CloseReason::drain);
   flush();
+  adapt_gathering(now);
   if (io_.datagram_buffers().free_count() > 0) {
     for (const std::uint32_t socket : starved_) {
       if (!stopping_) arm(socket);
@@ -300,6 +312,20 @@ void UdpRelay::end_of_pass(Instant now) {
   }
   if (stopping_) return close_sockets();
   wake_at_ = upstreams_.trim(now);
+}
+
+void UdpRelay::adapt_gathering(Instant now) {
+  if (now - window_began_ < kGatherWindow) return;
+  const double seconds = std::chrono::duration<double>(now - window_began_).count();
+  const auto datagrams = static_cast<double>(window_datagrams_);
+  const bool pays = datagrams >= static_cast<double>(kGatherRate) * seconds &&
+                    datagrams >= kGatherMerge * static_cast<double>(window_messages_);
+  window_began_ = now;
+  window_datagrams_ = 0;
+  window_messages_ = 0;
+  if (pays == gathering_) return;
+  gathering_ = pays;
+  io_.set_gather_time(pays ? kGatherTime : Nanos(0));
 }
 
 void UdpRelay::end_idle(Instant now) {

@@ -80,11 +80,12 @@ class UdpRelay {
     std::vector<net::Family> group_families;  // likewise
     std::uint32_t next_group = 0;
   };
-  /// A datagram that came back from an unreachable backend.
+  /// A message that came back from an unreachable backend.
   struct Returned {
     SlotId session;
     io::BufferId buffer;
     std::uint32_t bytes;
+    std::uint32_t segment_bytes;  // 0: a single datagram
   };
   using Message = flow::Outbox::Message;
 
@@ -114,6 +115,7 @@ class UdpRelay {
   void on_reply(std::uint32_t upstream, const io::Completion& completion, Instant now);
   void forward_reply(std::uint32_t upstream, io::BufferId buffer, Instant now);
   void take_errors(std::uint32_t upstream, Instant now);
+  void collect_errors(std::uint32_t upstream);
   void note_failure(flow::UdpSession& session);
   void keep_returned(const flow::UdpSession& session, std::span<const std::byte> quote);
   void resend_returned(Instant now);
@@ -126,6 +128,7 @@ class UdpRelay {
   void drop(io::BufferId buffer, std::uint64_t datagrams, Drop reason);
   void count_drop(Drop reason, std::uint64_t datagrams);
   void flush();
+  void adapt_gathering(Instant now);
 
   void arm(std::uint32_t socket);
   void close_when_idle(ListeningSocket& socket);
@@ -144,7 +147,12 @@ class UdpRelay {
   flow::Outbox outbox_;
   std::vector<Returned> returned_;
   std::vector<std::uint32_t> starved_;  // listening sockets whose receive ended for lack of buffers
-  Instant wake_at_ = kNever;            // for upstream sockets that are to be closed
+  // Of the present window, to see whether gathering pays.
+  Instant window_began_{};
+  std::uint64_t window_datagrams_ = 0;
+  std::uint64_t window_messages_ = 0;
+  bool gathering_ = false;
+  Instant wake_at_ = kNever;  // for upstream sockets that are to be closed
   Instant stop_at_ = kNever;
   bool stopping_ = false;
 };

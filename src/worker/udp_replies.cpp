@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "millrace/base/assert.hpp"
 #include "udp_limits.hpp"
@@ -86,6 +87,12 @@ void UdpRelay::forward_reply(std::uint32_t upstream, io::BufferId buffer, Instan
 // ---- backends that are not reached ----
 
 void UdpRelay::take_errors(std::uint32_t upstream, Instant now) {
+  collect_errors(upstream);
+  // Not before all errors are taken: the session must be found for each of them.
+  resend_returned(now);
+}
+
+void UdpRelay::collect_errors(std::uint32_t upstream) {
   const io::Fd fd = upstreams_.fd(upstream);
   if (fd == io::Fd::none) return;
   for (std::uint32_t i = 0; i < kErrorsAtOnce; ++i) {
@@ -96,8 +103,6 @@ void UdpRelay::take_errors(std::uint32_t upstream, Instant now) {
     note_failure(*session);
     keep_returned(*session, taken->quote);
   }
-  // Not before all errors are taken: the session must be found for each of them.
-  resend_returned(now);
 }
 
 void UdpRelay::note_failure(UdpSession& session) {
@@ -113,32 +118,37 @@ void UdpRelay::note_failure(UdpSession& session) {
   if (session.failures < 0xff) ++session.failures;
 }
 
-/// Copies a datagram that ICMP quotes, if it is there whole: it is as long as one that was sent lately, and shorter
-/// than what a quote is cut to.
+/// Copies a message that ICMP quotes, if it is there whole: it is one that was sent lately. A train that was not cut up
+/// on its way (to a backend on this machine) is quoted as one.
 void UdpRelay::keep_returned(const UdpSession& session, std::span<const std::byte> quote) {
   if (session.failures > pool_of(session.listener).retries || returned_.size() >= kReturnedMax) return;
-  const auto& lengths = session.recent_lengths;
-  const std::size_t known = std::min<std::size_t>(session.next_length, lengths.size());
-  const auto* end = lengths.begin() + known;
-  const bool whole = quote.size() <= kQuoteWholeMax && std::find(lengths.begin(), end, quote.size()) != end;
-  if (!whole) return;
+  if (quote.size() > kQuoteWholeMax) return;
+  const std::string_view bytes{reinterpret_cast<const char*>(quote.data()), quote.size()};
+  const std::optional<std::uint32_t> segment_bytes = session.sent_messages.segment_bytes(net::hash_bytes(bytes));
+  if (!segment_bytes) return;
   const io::BufferId buffer = io_.datagram_buffers().take();
   if (buffer == io::kNoBuffer) return;
   if (!quote.empty()) std::memcpy(io_.datagram_buffers().data(buffer), quote.data(), quote.size());
-  returned_.push_back({.session = session.id, .buffer = buffer, .bytes = static_cast<std::uint32_t>(quote.size())});
+  returned_.push_back({.session = session.id,
+                       .buffer = buffer,
+                       .bytes = static_cast<std::uint32_t>(quote.size()),
+                       .segment_bytes = *segment_bytes});
 }
 
 void UdpRelay::resend_returned(Instant now) {
-  for (const Returned& returned : returned_) {
+  std::size_t next = 0;
+  while (next < returned_.size()) {  // more may come meanwhile
+    const Returned returned = returned_[next++];
     UdpSession* session = sessions_.find(returned.session);
+    const std::uint32_t segment = returned.segment_bytes;
+    const std::uint32_t datagrams = segment == 0 ? 1 : (returned.bytes + segment - 1) / segment;
     if (session == nullptr || ensure_routed(*session, now)) {
-      outbox_.drop(returned.buffer);
-      count_drop(Drop::refused, 1);
+      drop(returned.buffer, datagrams, Drop::refused);
       continue;
     }
-    counters_.resent.add();
+    counters_.resent.add(datagrams);
     const std::span<const std::byte> payload{io_.datagram_buffers().data(returned.buffer), returned.bytes};
-    if (!outbox_.add(*session, Direction::to_backend, way_to_backend(*session), returned.buffer, payload, 0)) {
+    if (!outbox_.add(*session, Direction::to_backend, way_to_backend(*session), returned.buffer, payload, segment)) {
       count_drop(Drop::no_memory, 1);
     }
   }
@@ -148,12 +158,21 @@ void UdpRelay::resend_returned(Instant now) {
 // ---- sends ----
 
 void UdpRelay::flush() {
-  outbox_.flush([this](const Message& message) {
+  outbox_.flush([this](Message& message) {
+    ++window_messages_;
+    window_datagrams_ += message.datagrams;
     if (message.direction == Direction::to_client) {
       ++sockets_[message.way.socket].sends;
-    } else {
-      upstreams_.send_begun(message.way.socket);
+      return;
     }
+    if (UdpSession* session = sessions_.find(message.session)) {
+      // It may have found another backend since the message was put here.
+      if (session->routed()) message.way = way_to_backend(*session);
+      if (message.bytes <= kQuoteWholeMax) {
+        session->sent_messages.add(outbox_.hash(message), message.datagrams > 1 ? message.segment_bytes : 0);
+      }
+    }
+    upstreams_.send_begun(message.way.socket);
   });
 }
 
@@ -187,7 +206,10 @@ void UdpRelay::on_send_failed(Message& message, int error, Instant now) {
     if (!outbox_.split(message)) count_drop(Drop::no_memory, 1);
     return;
   }
-  if (message.direction == Direction::to_backend && is_unreachable(error)) return on_not_reached(message, now);
+  if (message.direction == Direction::to_backend) {
+    if (is_unreachable(error)) return on_not_reached(message, now);
+    take_errors(message.way.socket, now);  // what is kept counts against the socket's receive buffer
+  }
   give_up(message, drop_reason(error));
 }
 

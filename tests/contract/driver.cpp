@@ -17,12 +17,6 @@ namespace {
 
 UringFeatures found_features;
 
-void give_up_after_a_while(int fd) {
-  const timeval limit{.tv_sec = 10, .tv_usec = 0};
-  REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
-  REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0);
-}
-
 }  // namespace
 
 const UringFeatures& features() {
@@ -147,7 +141,7 @@ void Socket::finish() const {
 
 void Socket::write(std::string_view text) const {
   while (!text.empty()) {
-    const ssize_t sent = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
+    const ssize_t sent = until_not_interrupted([&] { return ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL); });
     REQUIRE(sent > 0);
     text.remove_prefix(static_cast<std::size_t>(sent));
   }
@@ -155,7 +149,7 @@ void Socket::write(std::string_view text) const {
 
 std::string Socket::read(std::size_t bytes_max, int* error) const {
   std::string text(bytes_max, '\0');
-  const ssize_t got = ::recv(fd_, text.data(), text.size(), 0);
+  const ssize_t got = until_not_interrupted([&] { return ::recv(fd_, text.data(), text.size(), 0); });
   if (error != nullptr) *error = got < 0 ? errno : 0;
   text.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   return text;
@@ -185,6 +179,12 @@ int Socket::option(int level, int name) const {
   return value;
 }
 
+void give_up_after_a_while(int fd) {
+  const timeval limit{.tv_sec = 10, .tv_usec = 0};
+  REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+  REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0);
+}
+
 net::Endpoint loopback(std::uint16_t port) {
   return net::Endpoint::ipv4(INADDR_LOOPBACK, port);
 }
@@ -198,8 +198,10 @@ Socket listen_on(const net::Endpoint& address, const ListenOptions& options) {
 Socket connect_to(const net::Endpoint& address) {
   Socket socket(::socket(address.sockaddr_ptr()->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   give_up_after_a_while(socket.get());
-  const int result = ::connect(socket.get(), address.sockaddr_ptr(), address.sockaddr_length());
-  INFO("errno ", result == 0 ? 0 : errno);
+  const int result =
+      until_not_interrupted([&] { return ::connect(socket.get(), address.sockaddr_ptr(), address.sockaddr_length()); });
+  const int error = result == 0 ? 0 : errno;  // not in INFO, which evaluates after the fact
+  INFO("errno ", error);
   REQUIRE(result == 0);
   return socket;
 }

@@ -2,6 +2,7 @@
 // Driver: one Io under test, with the completions that were not asked for yet kept aside; and Socket, a plain peer that
 // talks to it by ordinary system calls. Waits end by a generous deadline, so that a broken behaviour fails, not hangs.
 
+#include <cerrno>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -102,6 +103,17 @@ class Socket {
  private:
   int fd_ = -1;
 };
+
+/// Reads and writes of a blocking socket fail after a generous while.
+void give_up_after_a_while(int fd);
+/// Repeats a system call that a signal has interrupted. With a time limit the kernel does not do so itself, and a ring
+/// interrupts like a signal, even one that is gone already.
+template <class Call>
+auto until_not_interrupted(Call&& call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
 
 struct Pair {
   Socket near;  // non-blocking, for Io

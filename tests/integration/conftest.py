@@ -15,7 +15,9 @@ sys.dont_write_bytecode = True
 
 from harness.backends import Backend  # noqa: E402
 from harness.config import make_config  # noqa: E402
+from harness.datagrams import UdpBackend, open_client  # noqa: E402
 from harness.millrace import Millrace  # noqa: E402
+from harness.namespaces import Network  # noqa: E402
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("MILLRACE_BIN") or PROJECT_ROOT / "build/src/app/millrace").resolve()
@@ -121,12 +123,13 @@ def closing():
 def millrace(closing, config_file):
     """Starts a balancer from a configuration text or from arguments, and waits until it is ready.
 
-    millrace(text) | millrace(["run", "--listen", …]); wait=False returns at once.
+    millrace(text) | millrace(["run", "--listen", …]); wait=False returns at once; `namespace` is one of `network`.
     """
 
-    def start(config, *, wait=True, open_files=None, env=None):
+    def start(config, *, wait=True, open_files=None, env=None, namespace=None):
         arguments = ["run", "-c", str(config_file(config))] if isinstance(config, str) else list(config)
-        balancer = closing(Millrace(BINARY, arguments, open_files=open_files, env=env))
+        balancer = closing(Millrace([*(namespace.prefix if namespace else []), str(BINARY), *arguments],
+                                    open_files=open_files, env=env))
         return balancer.wait_ready() if wait else balancer
 
     return start
@@ -146,7 +149,43 @@ def backend(closing):
 def balancer(millrace):
     """The usual case: balancer(backends, listener={…}, pool={…}, …) with the arguments of make_config."""
 
-    def start(backends, *, open_files=None, **tables):
-        return millrace(make_config(backends, **tables), open_files=open_files)
+    def start(backends, *, open_files=None, namespace=None, **tables):
+        return millrace(make_config(backends, **tables), open_files=open_files, namespace=namespace)
 
     return start
+
+
+@pytest.fixture
+def udp_backend(closing):
+    """Starts a backend for datagrams: udp_backend(echo, name="a")."""
+
+    def start(handler, **options):
+        return closing(UdpBackend(handler, **options))
+
+    return start
+
+
+@pytest.fixture
+def udp_balancer(balancer):
+    """As `balancer`, with a listener for datagrams."""
+
+    def start(backends, *, listener=None, **options):
+        return balancer(backends, listener={"protocol": "udp"} | (listener or {}), **options)
+
+    return start
+
+
+@pytest.fixture
+def client(closing):
+    """Opens a UDP socket that is connected to an address: client(address, source="127.0.0.2")."""
+
+    def start(address, source=None, **options):
+        return closing(open_client(address, source, **options))
+
+    return start
+
+
+@pytest.fixture
+def network(closing):
+    """Network namespaces, which are gone after the test."""
+    return closing(Network())

@@ -1,6 +1,5 @@
 """What a relay owes both sides: every byte, in order, and the end as it was meant."""
 
-import random
 import socket
 import threading
 
@@ -10,17 +9,12 @@ from harness.backends import (
     collect_then_answer, duplex_of, echo, greeter, half_closer_of, holder, resetter_of, sha256, sink, source_of, watcher)
 from harness.servers import has_ipv6
 from harness.sockets import (
-    FIN, RST, connect, digest_all, exchange, is_quiet, receive_all, receive_exactly, reset, send_until_blocked)
+    FIN, RST, connect, digest_all, exchange, is_quiet, pattern, receive_all, receive_exactly, reset, send_until_blocked)
 from harness.waiting import wait_until
 
 MIB = 1 << 20
 QUEUED_BYTES_MAX = 48 * MIB  # in all buffers together, almost all of it the kernel's: receive buffers may grow to 32 MiB
 RSS_GROWTH_MAX = 4 * MIB  # of that, the balancer's own part
-
-
-def pattern(size, seed):
-    """Bytes in which a part that is lost, doubled or moved shows."""
-    return random.Random(seed).randbytes(size)
 
 
 @pytest.fixture

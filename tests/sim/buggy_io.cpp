@@ -5,6 +5,15 @@
 #include <utility>
 
 namespace millrace::sim {
+namespace {
+
+constexpr unsigned kSecondSide = 3;  // nobody else uses it in sends of datagrams
+
+io::OpTag second(io::OpTag tag) {
+  return io::OpTag(tag.kind(), kSecondSide, tag.generation(), tag.slot());
+}
+
+}  // namespace
 
 const std::vector<BugName>& planted_bugs() {
   static const std::vector<BugName> kBugs = {
@@ -26,6 +35,19 @@ const std::vector<BugName>& planted_bugs() {
       {Bug::receives_twice, "receives_twice"},
       {Bug::closes_in_flight, "closes_in_flight"},
       {Bug::accepts_without_pause, "accepts_without_pause"},
+      {Bug::swaps_senders, "swaps_senders"},
+      {Bug::joins_datagrams, "joins_datagrams"},
+      {Bug::cuts_datagrams, "cuts_datagrams"},
+      {Bug::hides_truncation, "hides_truncation"},
+      {Bug::drops_empty_datagrams, "drops_empty_datagrams"},
+      {Bug::reorders_datagrams, "reorders_datagrams"},
+      {Bug::leaks_datagram_buffer, "leaks_datagram_buffer"},
+      {Bug::loses_datagram_receive, "loses_datagram_receive"},
+      {Bug::sends_datagrams_twice, "sends_datagrams_twice"},
+      {Bug::writes_while_sending_datagrams, "writes_while_sending_datagrams"},
+      {Bug::replies_from_elsewhere, "replies_from_elsewhere"},
+      {Bug::replies_to_the_last, "replies_to_the_last"},
+      {Bug::ignores_icmp, "ignores_icmp"},
   };
   return kBugs;
 }
@@ -44,6 +66,45 @@ void BuggyIo::send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std
     std::byte& byte = const_cast<std::byte&>(slices.front().front());  // it is a buffer of ours
     byte ^= std::byte{1};
   }
+}
+
+void BuggyIo::recv_datagrams(io::OpTag tag, io::Fd fd) {
+  if (!strikes(Bug::loses_datagram_receive)) real_.recv_datagrams(tag, fd);
+}
+
+void BuggyIo::send_datagrams(io::OpTag tag, io::Fd fd, const io::DatagramsToSend& message) {
+  io::DatagramsToSend spoilt = message;
+  const bool is_reply = message.from.family() != net::Family::none;  // of a wildcard listener
+  if (is_reply) {
+    const net::IpEndpoint before = std::exchange(last_client_, message.to);
+    const bool other = before.family() == message.to.family() && before != message.to;
+    if (other && strikes(Bug::replies_to_the_last)) spoilt.to = before;
+    if (strikes(Bug::replies_from_elsewhere)) spoilt.from = {};
+  }
+  real_.send_datagrams(tag, fd, spoilt);
+  if (strikes(Bug::sends_datagrams_twice)) real_.send_datagrams(second(tag), fd, spoilt);
+  if (!message.slices.front().empty() && strikes(Bug::writes_while_sending_datagrams)) {
+    std::byte& byte = const_cast<std::byte&>(message.slices.front().front());  // it is a buffer of ours
+    byte ^= std::byte{1};
+  }
+}
+
+io::ReceivedDatagrams BuggyIo::received(io::BufferId buffer) {
+  io::ReceivedDatagrams message = real_.received(buffer);
+  const net::IpEndpoint before = std::exchange(last_sender_, message.from);
+  if (before.family() == message.from.family() && strikes(Bug::swaps_senders)) message.from = before;
+  if (strikes(Bug::joins_datagrams)) message.segment_bytes = 0;
+  if (strikes(Bug::hides_truncation)) message.truncated = false;
+  if (message.segment_bytes == 0 && !message.payload.empty() && strikes(Bug::cuts_datagrams)) {
+    message.payload = message.payload.first(message.payload.size() - 1);
+  }
+  return message;
+}
+
+std::optional<io::DatagramError> BuggyIo::take_error(io::Fd fd) {
+  std::optional<io::DatagramError> error = real_.take_error(fd);
+  if (error && strikes(Bug::ignores_icmp)) return std::nullopt;
+  return error;
 }
 
 void BuggyIo::cancel(io::OpTag target) {
@@ -72,6 +133,7 @@ std::span<const io::Completion> BuggyIo::turn(Instant deadline) {
     if (!completion.more && strikes(Bug::doubles_completion)) batch_.push_back(completion);
   }
   if (strikes(Bug::swaps_buffers)) swap_two_buffers();
+  if (strikes(Bug::reorders_datagrams)) swap_two_messages();
   return batch_;
 }
 
@@ -86,6 +148,17 @@ bool BuggyIo::spoil(io::Completion& completion) {
     case io::OpKind::send:
       if (completion.result > 1 && strikes(Bug::repeats_bytes)) --completion.result;
       break;
+    case io::OpKind::recv_datagrams:
+      if (completion.result == 0 && completion.more && strikes(Bug::drops_empty_datagrams)) {
+        real_.datagram_buffers().give_back(completion.buffer);
+        return false;
+      }
+      if (completion.result > 0 && strikes(Bug::leaks_datagram_buffer)) {
+        static_cast<void>(real_.datagram_buffers().take());
+      }
+      break;
+    case io::OpKind::send_datagrams:
+      return completion.tag.side() != kSecondSide;
     case io::OpKind::splice_in:
     case io::OpKind::splice_out:
       return !strikes(Bug::loses_completion);
@@ -109,11 +182,24 @@ void BuggyIo::spoil_received(io::Completion& completion) {
 void BuggyIo::swap_two_buffers() {
   std::vector<io::Completion*> received;
   for (io::Completion& completion : batch_) {
-    if (completion.buffer != io::kNoBuffer) received.push_back(&completion);
+    const bool stream = completion.tag.kind() == io::OpKind::recv;
+    if (stream && completion.buffer != io::kNoBuffer) received.push_back(&completion);
   }
   if (received.size() < 2) return;
   std::swap(received.front()->buffer, received.back()->buffer);
   std::swap(received.front()->result, received.back()->result);
+}
+
+void BuggyIo::swap_two_messages() {
+  for (std::size_t i = 1; i < batch_.size(); ++i) {
+    io::Completion& first = batch_[i - 1];
+    io::Completion& second = batch_[i];
+    if (first.tag.kind() != io::OpKind::recv_datagrams || !(first.tag == second.tag)) continue;
+    if (first.result < 0 || second.result < 0) continue;
+    std::swap(first.buffer, second.buffer);
+    std::swap(first.result, second.result);
+    return;
+  }
 }
 
 }  // namespace millrace::sim

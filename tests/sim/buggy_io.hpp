@@ -31,6 +31,20 @@ enum class Bug : std::uint8_t {
   receives_twice,         // a second receive on one descriptor
   closes_in_flight,       // a descriptor is closed too early
   accepts_without_pause,  // accepting goes on at once after EMFILE
+
+  swaps_senders,                   // a datagram seems to come from the sender of the one before
+  joins_datagrams,                 // a train is taken for one long datagram
+  cuts_datagrams,                  // the last byte of a received datagram is lost
+  hides_truncation,                // what was cut off is taken for whole
+  drops_empty_datagrams,           // "nothing was received"
+  reorders_datagrams,              // two received messages change places
+  leaks_datagram_buffer,           // one is never given back
+  loses_datagram_receive,          // a receive is never armed
+  sends_datagrams_twice,           // a send is submitted again
+  writes_while_sending_datagrams,  // bytes change while they are being sent
+  replies_from_elsewhere,          // the local address of a reply is forgotten
+  replies_to_the_last,             // a reply goes to the client of the one before
+  ignores_icmp,                    // an error in the error queue is thrown away
 };
 
 struct BugName {
@@ -51,10 +65,8 @@ class BuggyIo final : public io::Io {
     real_.splice(tag, from, to, length);
   }
   void poll(io::OpTag tag, io::Fd fd, io::PollFor what) override { real_.poll(tag, fd, what); }
-  void recv_datagrams(io::OpTag tag, io::Fd fd) override { real_.recv_datagrams(tag, fd); }
-  void send_datagrams(io::OpTag tag, io::Fd fd, const io::DatagramsToSend& message) override {
-    real_.send_datagrams(tag, fd, message);
-  }
+  void recv_datagrams(io::OpTag tag, io::Fd fd) override;
+  void send_datagrams(io::OpTag tag, io::Fd fd, const io::DatagramsToSend& message) override;
   void cancel(io::OpTag target) override;
   void close(io::Fd fd, io::CloseMode mode) override;
 
@@ -63,8 +75,8 @@ class BuggyIo final : public io::Io {
     return real_.open_stream(remote, source, options);
   }
   io::FdResult open_datagram(const io::DatagramSocketOptions& options) override { return real_.open_datagram(options); }
-  io::ReceivedDatagrams received(io::BufferId buffer) override { return real_.received(buffer); }
-  std::optional<io::DatagramError> take_error(io::Fd fd) override { return real_.take_error(fd); }
+  io::ReceivedDatagrams received(io::BufferId buffer) override;
+  std::optional<io::DatagramError> take_error(io::Fd fd) override;
   int open_pipe(io::Pipe& pipe) override { return real_.open_pipe(pipe); }
   int shutdown_write(io::Fd fd) override;
   void set_receive_low_water(io::Fd fd, std::uint32_t bytes) override { real_.set_receive_low_water(fd, bytes); }
@@ -75,6 +87,7 @@ class BuggyIo final : public io::Io {
   io::BufferGroup& datagram_buffers() override { return real_.datagram_buffers(); }
 
   std::span<const io::Completion> turn(Instant deadline) override;
+  void set_gather_time(Nanos time) override { real_.set_gather_time(time); }
   [[nodiscard]] Instant now() const override { return real_.now(); }
   void wake() override { real_.wake(); }
 
@@ -85,11 +98,14 @@ class BuggyIo final : public io::Io {
   [[nodiscard]] bool spoil(io::Completion& completion);
   void spoil_received(io::Completion& completion);
   void swap_two_buffers();
+  void swap_two_messages();
 
   io::Io& real_;
   Bug bug_;
   Rng random_;
   std::vector<io::Completion> batch_;
+  net::IpEndpoint last_sender_;
+  net::IpEndpoint last_client_;
 };
 
 }  // namespace millrace::sim

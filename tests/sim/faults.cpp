@@ -40,4 +40,16 @@ Faults Faults::draw(Rng& random) {
   return faults;
 }
 
+void Faults::draw_datagrams(Rng& random) {
+  datagram_loss = draw_probability(random, 0.3);
+  datagram_duplicate = draw_probability(random, 0.3);
+  datagram_reorder = draw_probability(random, 0.3);
+  datagram_again = draw_probability(random, 0.3);
+  datagram_send_error = draw_probability(random, 0.1);
+  datagram_truncated = draw_probability(random, 0.1);
+  datagram_socket = draw_probability(random, 0.5);
+  icmp_loss = draw_probability(random, 0.7);
+  icmp_late = draw_probability(random, 0.5);
+}
+
 }  // namespace millrace::sim

@@ -33,8 +33,21 @@ struct Faults {
   std::uint32_t descriptors_max = 0;  // 0: no limit
   Nanos latency_max = std::chrono::microseconds(200);
 
+  // Datagrams.
+  double datagram_loss = 0;
+  double datagram_duplicate = 0;
+  double datagram_reorder = 0;     // one takes a while longer than those after it
+  double datagram_again = 0;       // a send answers -EAGAIN
+  double datagram_send_error = 0;  // … or something worse, without having sent
+  double datagram_truncated = 0;   // a received one is cut off
+  double datagram_socket = 0;      // open_datagram(): EMFILE, ENOBUFS, …
+  double icmp_loss = 0;
+  double icmp_late = 0;
+
   [[nodiscard]] static Faults none() { return {}; }
   [[nodiscard]] static Faults draw(Rng& random);
+  /// Those of datagrams; with dice of their own, so that they change nothing in runs without any.
+  void draw_datagrams(Rng& random);
 };
 
 }  // namespace millrace::sim

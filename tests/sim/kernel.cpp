@@ -8,7 +8,7 @@ namespace millrace::sim {
 namespace {
 
 const char* name(FdKind kind) {
-  constexpr std::array<const char*, 4> kNames = {"socket", "listener", "pipe_read", "pipe_write"};
+  constexpr std::array<const char*, 5> kNames = {"socket", "listener", "pipe_read", "pipe_write", "datagram"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -27,6 +27,10 @@ void PipeState::drop(std::size_t count) {
     slots.front() -= taken;
     if (slots.front() == 0) slots.pop_front();
   }
+}
+
+Kernel::Kernel(Context& shared) : context(shared), network(shared), datagrams(shared) {
+  datagrams.changed = [this](int fd) { tell_user(fd); };
 }
 
 bool Kernel::out_of_descriptors() const {
@@ -74,6 +78,30 @@ io::Fd Kernel::open_listener(const net::Endpoint& address, std::uint32_t backlog
   return fd;
 }
 
+io::Fd Kernel::add(DatagramSocket& socket, int worker) {
+  Descriptor descriptor;
+  descriptor.kind = FdKind::datagram;
+  descriptor.datagram = &socket;
+  const io::Fd fd = add(std::move(descriptor));
+  socket.fd = io::raw(fd);
+  socket.worker = worker;
+  return fd;
+}
+
+io::Fd Kernel::open_datagram_listener(const net::IpEndpoint& address, int worker, std::uint32_t index) {
+  DatagramSocket* socket = datagrams.bind(address, true);
+  context.trace.check(socket != nullptr, "simulation", "two listeners on one address");
+  socket->listener = static_cast<int>(index);
+  return add(*socket, worker);
+}
+
+io::Fd Kernel::open_datagram(const net::IpEndpoint& source, int worker) {
+  DatagramSocket* socket = datagrams.bind(source, false);
+  if (socket == nullptr) return io::Fd::none;
+  socket->keeps_errors = true;
+  return add(*socket, worker);
+}
+
 Descriptor& Kernel::at(io::Fd fd) {
   const int index = io::raw(fd) - kFirstFd;
   if (index < 0 || static_cast<std::size_t>(index) >= table_.size()) {
@@ -109,6 +137,7 @@ void Kernel::close(io::Fd fd, io::CloseMode mode) {
   descriptor.open = false;
   --open_;
   if (descriptor.socket != nullptr) network.close(*descriptor.socket, mode);
+  if (descriptor.datagram != nullptr) datagrams.close(*descriptor.datagram);
   if (descriptor.listener == nullptr) return;
   descriptor.listener->open = false;
   for (Socket* waiting : descriptor.listener->backlog) network.close(*waiting, io::CloseMode::reset);

@@ -14,6 +14,7 @@
 
 #include "byte_queue.hpp"
 #include "context.hpp"
+#include "datagram_network.hpp"
 #include "millrace/io/io.hpp"
 #include "network.hpp"
 
@@ -50,7 +51,7 @@ struct ListenerState {
   bool open = true;
 };
 
-enum class FdKind : std::uint8_t { socket, listener, pipe_read, pipe_write };
+enum class FdKind : std::uint8_t { socket, listener, pipe_read, pipe_write, datagram };
 
 struct Op;
 
@@ -62,6 +63,7 @@ struct Descriptor {
   Socket* socket = nullptr;
   ListenerState* listener = nullptr;
   PipeState* pipe = nullptr;
+  DatagramSocket* datagram = nullptr;
   FdUser* user = nullptr;         // set by its first operation
   std::optional<int> connected;   // how its connect ended: 0 or errno
   std::vector<Op*> ops;           // not yet finished
@@ -77,13 +79,17 @@ class Remote {
 
 class Kernel {
  public:
-  explicit Kernel(Context& shared) : context(shared), network(shared) {}
+  explicit Kernel(Context& shared);
 
   // Descriptors.
   [[nodiscard]] bool out_of_descriptors() const;
   [[nodiscard]] io::Fd open_socket(Socket& socket);
   [[nodiscard]] io::Pipe open_pipe(std::uint32_t capacity);
   [[nodiscard]] io::Fd open_listener(const net::Endpoint& address, std::uint32_t backlog_max, std::uint32_t index);
+  /// A socket that clients send to; `worker` has it.
+  [[nodiscard]] io::Fd open_datagram_listener(const net::IpEndpoint& address, int worker, std::uint32_t index);
+  /// An unconnected one towards backends; Fd::none when its address is in use or no port is left.
+  [[nodiscard]] io::Fd open_datagram(const net::IpEndpoint& source, int worker);
   void close(io::Fd fd, io::CloseMode mode);
   [[nodiscard]] Descriptor& at(io::Fd fd);  // a violation when it is not open
   [[nodiscard]] Descriptor& at(io::Fd fd, FdKind kind);
@@ -103,10 +109,12 @@ class Kernel {
 
   Context& context;
   Network network;
+  DatagramNetwork datagrams;
 
  private:
   static constexpr int kFirstFd = 100;
   io::Fd add(Descriptor descriptor);
+  io::Fd add(DatagramSocket& socket, int worker);
   void tell_user(int fd);
 
   std::deque<Descriptor> table_;

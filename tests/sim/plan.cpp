@@ -161,7 +161,9 @@ bool is_short(Nanos timeout) {
 }  // namespace
 
 Plan draw_plan(std::uint64_t seed) {
-  return Draw(seed).plan();
+  Plan plan = Draw(seed).plan();
+  draw_datagrams(plan, seed);
+  return plan;
 }
 
 Limits Plan::limits() const {
@@ -181,6 +183,7 @@ Limits Plan::limits() const {
 
 bool Plan::timeouts_possible() const {
   return std::any_of(config.listeners.begin(), config.listeners.end(), [](const config::Listener& listener) {
+    if (listener.protocol != config::Protocol::tcp) return false;
     return is_short(listener.idle_timeout) || is_short(listener.half_close_timeout) ||
            is_short(listener.max_connection_duration);
   });
@@ -189,6 +192,7 @@ bool Plan::timeouts_possible() const {
 bool Plan::cuts_possible() const {
   return stop == StopPlan::hurried || stop == StopPlan::now ||
          std::any_of(config.listeners.begin(), config.listeners.end(), [](const config::Listener& listener) {
+           if (listener.protocol != config::Protocol::tcp) return false;
            return is_short(listener.half_close_timeout) || is_short(listener.max_connection_duration);
          });
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "datagram_plan.hpp"
 #include "faults.hpp"
 #include "millrace/base/rng.hpp"
 #include "millrace/config/config.hpp"
@@ -27,9 +28,10 @@ struct Plan {
   Faults faults;
 
   config::Config config;
-  std::vector<net::Endpoint> listeners;  // as in config
-  std::vector<BackendPlan> backends;     // of all pools, in the order of config
+  std::vector<net::Endpoint> listeners;  // the first ones of config: those for TCP
+  std::vector<BackendPlan> backends;     // of the TCP pools, in the order of config
   TrafficPlan traffic;
+  DatagramPlan datagrams;
   bool health_flaps = false;
 
   unsigned workers = 1;

@@ -31,7 +31,7 @@ void run_with(Bug bug) {
 
 /// In a process of its own: finding the bug ends it.
 bool is_found(const BugName& planted) {
-  std::printf("%-22.*s ", static_cast<int>(planted.name.size()), planted.name.data());
+  std::printf("%-31.*s ", static_cast<int>(planted.name.size()), planted.name.data());
   std::fflush(stdout);
   const pid_t child = fork();
   if (child == 0) {

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <deque>
 #include <numeric>
 #include <vector>
 
+#include "datagram_oracle.hpp"
+#include "datagram_world.hpp"
 #include "kernel.hpp"
 #include "millrace/pool/snapshot.hpp"
 #include "millrace/worker/worker.hpp"
@@ -41,6 +44,9 @@ class Run {
   void add_machine(unsigned index);
   void plan_events();
   void flap_health();
+  void set_health(pool::BackendId id, pool::HealthState state);
+  void prepare_datagrams();
+  void backend_changed(const net::IpEndpoint& backend, bool alive);
   void request_stop(Nanos drain);
   void request_stop_now();
   void run_until(const std::function<bool()>& done, const char* what);
@@ -49,6 +55,8 @@ class Run {
   [[nodiscard]] bool everyone_left() const;
   [[nodiscard]] bool all_stopped() const;
   [[nodiscard]] std::uint32_t flows() const;
+  [[nodiscard]] std::uint32_t sessions() const;
+  [[nodiscard]] std::string describe_left() const;
   [[nodiscard]] std::uint64_t closed(CloseReason reason) const;
 
   /// Else those that stall hold all of them, and others wait rightly.
@@ -56,6 +64,10 @@ class Run {
   void check_calm_loop();
   void check_all_given_back();
   void check_bytes();
+  void check_session_limits() const;
+  void check_datagrams_given_back(const Machine& machine) const;
+  void check_datagram_counters() const;
+  void check_datagrams() const;
   void check_equal(std::uint64_t actual, std::uint64_t expected, const char* what) const;
 
   const RunOptions& options_;
@@ -67,6 +79,8 @@ class Run {
   std::unique_ptr<worker::Admission> admission_;
   Oracle oracle_;
   World world_;
+  DatagramOracle datagram_oracle_;
+  DatagramWorld datagram_world_;
   std::vector<Machine> machines_;
   Instant started_;
   bool finishing_ = false;
@@ -80,35 +94,77 @@ Run::Run(const RunOptions& options)
       snapshot_(pool::build_snapshot(plan_.config)),
       table_(pool::backend_rows(plan_.config)),
       oracle_(context_, plan_.limits()),
-      world_(context_, kernel_, oracle_, plan_.listeners, plan_.backends, plan_.traffic) {
+      world_(context_, kernel_, oracle_, plan_.listeners, plan_.backends, plan_.traffic),
+      datagram_oracle_(context_, plan_.datagrams.rules(snapshot_), table_),
+      datagram_world_(context_, kernel_.datagrams, datagram_oracle_, plan_.datagrams.addresses(),
+                      plan_.datagrams.backends, plan_.datagrams.traffic) {
   context_.faults = plan_.faults;
-  if (options.verbose) context_.trace.print_as_it_goes();
+  if (options.verbose) {
+    std::puts((config::to_toml(plan_.config) + plan_.datagrams.describe()).c_str());
+    for (const pool::Listener& listener : snapshot_.listeners) {
+      if (listener.protocol == pool::Protocol::udp)
+        fmt::print("{}: responses {}, max_sessions {}\n", listener.name, listener.responses, listener.max_sessions);
+    }
+    context_.trace.print_as_it_goes();
+  }
   if (options.on_start) options.on_start(context_.trace);
   oracle_.timeouts_possible = plan_.timeouts_possible();
   std::vector<std::uint32_t> listener_limits;
-  for (const pool::Listener& listener : snapshot_.listeners) listener_limits.push_back(listener.max_connections);
+  for (const pool::Listener& listener : snapshot_.listeners) {
+    const bool tcp = listener.protocol == pool::Protocol::tcp;
+    listener_limits.push_back(tcp ? listener.max_connections : listener.max_sessions);
+  }
   admission_ =
       std::make_unique<worker::Admission>(plan_.config.runtime.max_connections, listener_limits, plan_.workers);
   machines_.resize(plan_.workers);
+  prepare_datagrams();
   for (unsigned i = 0; i < plan_.workers; ++i) add_machine(i);
+}
+
+void Run::prepare_datagrams() {
+  kernel_.datagrams.options = plan_.datagrams.network;
+  datagram_world_.backend_changed = [this](const net::IpEndpoint& backend, bool alive) {
+    if (plan_.datagrams.probed) backend_changed(backend, alive);
+  };
+  datagram_oracle_.evictions = [this] {
+    return std::accumulate(machines_.begin(), machines_.end(), std::uint64_t{0}, [](auto sum, const Machine& machine) {
+      const worker::UdpCounters& counters = machine.worker->counters().udp;
+      return sum + counters.sessions_closed[static_cast<std::size_t>(CloseReason::evicted)].get();
+    });
+  };
+  datagram_oracle_.short_of_sockets = [this](int worker) {
+    const Machine& machine = machines_[static_cast<std::size_t>(worker)];
+    return machine.worker->upstream_sockets() >= plan_.datagrams.upstream_sockets;
+  };
 }
 
 void Run::add_machine(unsigned index) {
   Machine& machine = machines_[index];
   machine.sim = std::make_unique<SimIo>(kernel_, SimIo::Options{.buffers = plan_.buffers,
+                                                                .datagram_buffers = plan_.datagrams.buffers,
                                                                 .pipe_bytes = plan_.pipe_bytes,
                                                                 .backend_queues = plan_.backend_queues,
                                                                 .worker = static_cast<int>(index),
                                                                 .waits = plan_.workers == 1});
   machine.sim->hooks = oracle_.hooks(static_cast<int>(index));
+  machine.sim->datagram_observer = &datagram_oracle_;
   if (options_.decorate) machine.decorated = options_.decorate(*machine.sim, options_.seed);
   std::vector<worker::ListenerSocket> sockets;
   for (std::uint32_t i = 0; i < plan_.listeners.size(); ++i) {
     sockets.push_back({.fd = kernel_.open_listener(plan_.listeners[i], plan_.backlog, i), .listener = i});
   }
-  machine.worker = std::make_unique<worker::Worker>(
-      machine.io(), snapshot_, table_, *admission_, sockets,
-      worker::WorkerOptions{.index = index, .slots = 4096, .pipes = plan_.pipes, .seed = options_.seed + index});
+  for (const DatagramPlan::Listener& listener : plan_.datagrams.listeners) {
+    const io::Fd fd = kernel_.open_datagram_listener(listener.bind, static_cast<int>(index), listener.index);
+    sockets.push_back({.fd = fd, .listener = listener.index});
+  }
+  machine.worker =
+      std::make_unique<worker::Worker>(machine.io(), snapshot_, table_, *admission_, sockets,
+                                       worker::WorkerOptions{.index = index,
+                                                             .slots = 4096,
+                                                             .pipes = plan_.pipes,
+                                                             .seed = options_.seed + index,
+                                                             .sessions = plan_.datagrams.sessions,
+                                                             .upstream_sockets = plan_.datagrams.upstream_sockets});
 }
 
 // ---- what happens when ----
@@ -123,6 +179,7 @@ void Run::plan_events() {
     context_.trace.note("the faults stop", -1, 0);
     context_.faults = Faults::none();
     world_.finish();
+    datagram_world_.finish();
   });
   if (plan_.health_flaps) clock.after(context_.up_to(std::chrono::seconds(1)), [this] { flap_health(); });
   if (plan_.stop == StopPlan::at_end) return;
@@ -140,18 +197,38 @@ void Run::flap_health() {
   using pool::HealthState;
   const pool::BackendId id{static_cast<std::uint32_t>(context_.random.below(table_.rows()))};
   constexpr std::array kStates = {HealthState::up, HealthState::down, HealthState::ejected};
-  table_.set_health(id, finishing_ ? HealthState::up : kStates[context_.random.below(kStates.size())]);
+  set_health(id, finishing_ ? HealthState::up : kStates[context_.random.below(kStates.size())]);
   if (!finishing_) context_.clock.after(context_.up_to(std::chrono::milliseconds(500)), [this] { flap_health(); });
 }
 
+void Run::set_health(pool::BackendId id, pool::HealthState state) {
+  if (!plan_.datagrams.listeners.empty()) {
+    context_.trace.note("health", -1, static_cast<int>(pool::row(id)), static_cast<std::int64_t>(state));
+  }
+  table_.set_health(id, state);
+}
+
+/// What a prober would find out, after a while.
+void Run::backend_changed(const net::IpEndpoint& backend, bool alive) {
+  using pool::HealthState;
+  context_.clock.after(context_.up_to(std::chrono::milliseconds(300)), [this, backend, alive] {
+    for (const pool::Pool& pool : snapshot_.pools) {
+      for (const pool::Backend& row : pool.backends) {
+        if (net::IpEndpoint::from(row.address) != backend) continue;
+        set_health(row.id, alive || finishing_ ? HealthState::up : HealthState::down);
+      }
+    }
+  });
+}
+
 void Run::request_stop(Nanos drain) {
-  stop_asked_ = true;
+  stop_asked_ = datagram_oracle_.stopping = true;
   context_.trace.note("stop", -1, 0, drain.count() / 1'000'000);
   for (Machine& machine : machines_) machine.worker->request_stop(context_.clock.now() + drain);
 }
 
 void Run::request_stop_now() {
-  stop_asked_ = true;
+  stop_asked_ = datagram_oracle_.stopping = true;
   context_.trace.note("stop now", -1, 0);
   for (Machine& machine : machines_) machine.worker->request_stop_now();
 }
@@ -162,12 +239,14 @@ RunResult Run::go() {
   started_ = context_.clock.now();
   plan_events();
   world_.start();
+  datagram_world_.start();
   for (Machine& machine : machines_) machine.worker->start();
-  run_until([this] { return finishing_ && everyone_left(); }, "a flow outlives its peers");
+  run_until([this] { return finishing_ && everyone_left(); }, "a flow or a session outlives its peers");
   request_stop(Nanos(0));
   run_until([this] { return all_stopped(); }, "a worker does not stop");
   check_all_given_back();
   check_bytes();
+  check_datagrams();
   RunResult result{.digest = context_.trace.digest()};
   for (const Machine& machine : machines_) {
     const flow::FlowTotals& totals = machine.worker->totals();
@@ -175,14 +254,17 @@ RunResult Run::go() {
     result.bytes += totals.bytes_copied + totals.bytes_spliced;
     result.spliced += totals.bytes_spliced;
     result.turns += machine.sim->turns();
+    result.sessions += machine.worker->counters().udp.sessions.get();
   }
+  result.datagrams = datagram_oracle_.totals().to_backends + datagram_oracle_.totals().to_clients;
   machines_.clear();
   if (kernel_.open_descriptors() != 0) context_.trace.fail("a descriptor is left open", kernel_.describe_open());
   return result;
 }
 
 bool Run::everyone_left() const {
-  return world_.over() && flows() == 0;
+  const bool sessions_left = plan_.datagrams.sessions_end(plan_.config) && sessions() > 0;
+  return world_.over() && flows() == 0 && datagram_world_.over() && !sessions_left;
 }
 
 bool Run::all_stopped() const {
@@ -199,20 +281,27 @@ std::uint32_t Run::flows() const {
                          [](std::uint32_t sum, const Machine& machine) { return sum + machine.worker->flows(); });
 }
 
+std::uint32_t Run::sessions() const {
+  return std::accumulate(machines_.begin(), machines_.end(), 0U,
+                         [](std::uint32_t sum, const Machine& machine) { return sum + machine.worker->sessions(); });
+}
+
+std::string Run::describe_left() const {
+  std::string text = world_.describe_unfinished() + datagram_world_.describe_unfinished();
+  for (const Machine& machine : machines_) {
+    text += fmt::format("{} flows, {} sessions; in flight: {}\n", machine.worker->flows(), machine.worker->sessions(),
+                        machine.sim->describe_in_flight());
+  }
+  return text;
+}
+
 void Run::run_until(const std::function<bool()>& done, const char* what) {
   const Instant limit = context_.clock.now() + plan_.finish_after + kPatience;
   while (!done()) {
     if (context_.clock.now() >= limit) {
-      context_.trace.fail(
-          fmt::format("liveness: {}", what), world_.describe_unfinished() + [this] {
-            std::string in_flight;
-            for (const Machine& machine : machines_) {
-              in_flight +=
-                  fmt::format("{} flows; in flight: {}\n", machine.worker->flows(), machine.sim->describe_in_flight());
-            }
-            return in_flight;
-          }());
+      context_.trace.fail(fmt::format("liveness: {}", what), describe_left());
     }
+    check_session_limits();
     if (machines_.size() == 1) {
       pass_waiting(machines_.front(), limit);
     } else {
@@ -274,6 +363,7 @@ void Run::check_all_given_back() {
     check_equal(machine.sim->in_flight(), 0, "operations in flight");
     check_equal(machine.io().buffers().free_count(), plan_.buffers.count, "free buffers");
     check_equal(machine.worker->pipes().taken(), 0, "pipes");
+    check_datagrams_given_back(machine);
     const worker::Counters& counters = machine.worker->counters();
     check_equal(counters.late_completions.get(), 0, "late completions");
     std::uint64_t ended = 0;
@@ -297,6 +387,89 @@ void Run::check_bytes() {
                       closed(CloseReason::max_duration) + closed(CloseReason::drain) + closed(CloseReason::killed);
   if (plan_.cuts_possible()) excuses.cut_short = ~std::uint64_t{0};
   oracle_.settle(excuses, plan_.everyone_is_served());
+}
+
+// ---- datagrams ----
+
+/// After every pass: no more sessions than configured, over all workers; each holds one place of a backend at most.
+void Run::check_session_limits() const {
+  if (plan_.datagrams.listeners.empty()) return;
+  std::uint64_t most = 0;
+  for (const DatagramPlan::Listener& listener : plan_.datagrams.listeners) {
+    const std::uint32_t limit = snapshot_.listeners[listener.index].max_sessions;
+    if (admission_->sessions(listener.index) > limit) {
+      context_.trace.fail("max_sessions", fmt::format("{} of {}", admission_->sessions(listener.index), limit));
+    }
+    most += admission_->sessions(listener.index);
+  }
+  check_equal(sessions(), most, "admitted sessions");
+  std::uint64_t active = 0;
+  for (const pool::Pool& pool : snapshot_.pools) {
+    const bool udp = pool.name.starts_with("udp");
+    for (const pool::Backend& backend : pool.backends) {
+      const std::uint32_t count = table_.active(backend.id);
+      if (udp) active += count;
+      if (backend.max_connections != 0 && count > backend.max_connections) {
+        context_.trace.fail("max_connections of a backend", fmt::format("{}: {}", backend.name, count));
+      }
+    }
+  }
+  if (active > most) context_.trace.fail("more active than sessions", fmt::format("{} and {}", active, most));
+}
+
+void Run::check_datagrams_given_back(const Machine& machine) const {
+  check_equal(machine.worker->sessions(), 0, "sessions");
+  check_equal(machine.worker->upstream_sockets(), 0, "upstream sockets");
+  check_equal(machine.io().datagram_buffers().free_count(), plan_.datagrams.buffers, "free datagram buffers");
+  const worker::UdpCounters& counters = machine.worker->counters().udp;
+  std::uint64_t ended = 0;
+  for (const worker::Counter& counter : counters.sessions_closed) ended += counter.get();
+  check_equal(ended, counters.sessions.get(), "sessions with a close reason");
+}
+
+/// What the workers have counted is what their Io has seen.
+void Run::check_datagram_counters() const {
+  DatagramTotals counted;
+  std::uint64_t dropped = 0;
+  std::uint64_t resent = 0;
+  std::uint64_t uncounted = 0;
+  for (const Machine& machine : machines_) {
+    const worker::UdpCounters& counters = machine.worker->counters().udp;
+    counted.messages_in += counters.messages_received.get();
+    counted.messages_out += counters.messages_sent.get();
+    counted.from_clients += counters.datagrams_from_clients.get();
+    counted.to_backends += counters.datagrams_to_backends.get();
+    counted.from_backends += counters.datagrams_from_backends.get();
+    counted.to_clients += counters.datagrams_to_clients.get();
+    dropped += counters.dropped_total();
+    resent += counters.resent.get();
+    uncounted += counters.dropped[static_cast<std::size_t>(worker::Drop::no_memory)].get();
+  }
+  const DatagramTotals& seen = datagram_oracle_.totals();
+  check_equal(counted.messages_in, seen.messages_in, "messages received");
+  check_equal(counted.messages_out, seen.messages_out, "messages sent");
+  check_equal(counted.from_clients, seen.from_clients, "datagrams from clients");
+  check_equal(counted.to_backends, seen.to_backends, "datagrams to backends");
+  check_equal(counted.from_backends, seen.from_backends, "datagrams from backends");
+  check_equal(counted.to_clients, seen.to_clients, "datagrams to clients");
+  check_equal(uncounted, 0, "datagrams for which there was no message");
+  // Each one is forwarded or dropped. One that came back and could not be sent again counts as both.
+  const std::uint64_t in = seen.from_clients + seen.from_backends + resent;
+  const std::uint64_t out = seen.to_backends + seen.to_clients + dropped;
+  if (out < in || out > in + seen.returned - std::min(resent, seen.returned)) {
+    context_.trace.fail(
+        "datagrams are neither forwarded nor dropped",
+        fmt::format("{} in, {} resent, {} out, {} dropped, {} returned", seen.from_clients + seen.from_backends, resent,
+                    out - dropped, dropped, seen.returned));
+  }
+}
+
+void Run::check_datagrams() const {
+  if (plan_.datagrams.listeners.empty()) return;
+  check_datagram_counters();
+  if (plan_.stop != StopPlan::at_end) return;
+  if (plan_.datagrams.calm) datagram_oracle_.settle_calm();
+  if (plan_.datagrams.deaths) datagram_oracle_.settle_deaths();
 }
 
 }  // namespace

@@ -26,6 +26,8 @@ struct RunResult {
   std::uint64_t bytes = 0;
   std::uint64_t spliced = 0;
   std::uint64_t turns = 0;
+  std::uint64_t sessions = 0;
+  std::uint64_t datagrams = 0;  // forwarded
 };
 
 /// A violation ends it as Trace::on_violation says.

@@ -8,11 +8,19 @@
 
 namespace millrace::sim {
 
+namespace {
+
+constexpr std::uint32_t kDatagramBufferBytes = 68 * 1024;  // as UringIo has
+
+}  // namespace
+
 SimIo::SimIo(Kernel& kernel, const Options& options)
     : kernel_(kernel),
       context_(kernel.context),
       options_(options),
       buffers_(options.buffers),
+      datagram_buffers_({.count = options.datagram_buffers, .bytes_per_buffer = kDatagramBufferBytes}),
+      messages_(options.datagram_buffers),
       now_(context_.clock.now()),
       asleep_until_(now_) {}
 
@@ -84,7 +92,7 @@ Op& SimIo::submit(io::OpTag tag, Verb verb, io::Fd fd) {
 /// Two readers, or two writers, of one descriptor would get or send bytes in any order.
 void SimIo::forbid_second(const Descriptor& descriptor, const Op& op, bool as_source) {
   const auto reads = [&](const Op& o) {
-    return o.verb == Verb::recv || o.verb == Verb::accept ||
+    return o.verb == Verb::recv || o.verb == Verb::accept || o.verb == Verb::recv_datagrams ||
            (o.verb == Verb::splice && &kernel_.at(o.fd) == &descriptor);
   };
   const auto writes = [&](const Op& o) {
@@ -159,11 +167,14 @@ std::uint32_t SimIo::bytes_unsent(io::Fd fd) {
 }
 
 net::Endpoint SimIo::peer(io::Fd fd) {
+  if (kernel_.at(fd).kind == FdKind::datagram) return {};
   const Socket& socket = *kernel_.at(fd, FdKind::socket).socket;
   return socket.dead ? net::Endpoint() : socket.remote;
 }
 
 net::Endpoint SimIo::local(io::Fd fd) {
+  const Descriptor& descriptor = kernel_.at(fd);
+  if (descriptor.kind == FdKind::datagram) return descriptor.datagram->address.to_endpoint();
   return kernel_.at(fd, FdKind::socket).socket->local;
 }
 
@@ -224,6 +235,8 @@ void SimIo::begin(Op& op) {
   fd_changed(op.fd);
   if (op.verb == Verb::connect) {
     kernel_.remote->connecting(*kernel_.at(op.fd).socket, op.remote);
+  } else if (op.verb == Verb::send_datagrams) {
+    send_at_once(op);
   } else if (op.verb == Verb::recv && op.expect_data && buffers_.free_count() == 0) {
     post(op, -ENOBUFS);  // the first attempt is made at once, and it picks a buffer first
   }
@@ -250,8 +263,9 @@ void SimIo::hand_back() {
     batch_.push_back(completion);
     context_.trace.note("done", options_.worker, static_cast<int>(completion.tag.slot()),
                         static_cast<std::int64_t>(completion.tag.kind()), completion.result);
-    if (completion.more) continue;
     const auto found = ops_.find(completion.tag.word());
+    if (found->second.verb == Verb::recv_datagrams) note_received(found->second, completion);
+    if (completion.more) continue;
     check_slices(found->second);
     --kernel_.at(found->second.fd).undelivered;
     if (found->second.verb == Verb::splice) --kernel_.at(found->second.to).undelivered;

@@ -19,7 +19,7 @@
 
 namespace millrace::sim {
 
-enum class Verb : std::uint8_t { accept, connect, recv, send, splice, poll };
+enum class Verb : std::uint8_t { accept, connect, recv, send, splice, poll, recv_datagrams, send_datagrams };
 
 /// An operation from its submission until its final completion has been handed back.
 struct Op {
@@ -27,13 +27,17 @@ struct Op {
   Verb verb = Verb::poll;
   io::Fd fd = io::Fd::none;  // splice: from
   io::Fd to = io::Fd::none;  // splice only
-  bool multishot = false;    // accept only; a recv always is
+  bool multishot = false;    // accept only; receives always are
   bool expect_data = false;  // recv only
   io::PollFor poll = io::PollFor::readable;
   std::size_t length = 0;  // splice
   net::Endpoint remote;    // connect
 
-  std::vector<std::span<const std::byte>> slices;  // send: the caller's memory …
+  net::IpEndpoint datagrams_to;  // send_datagrams
+  net::IpEndpoint datagrams_from;
+  std::uint32_t segment_bytes = 0;
+
+  std::vector<std::span<const std::byte>> slices;  // sends: the caller's memory …
   std::vector<std::byte> copy;                     // … and what was in it at submission
   std::size_t sent = 0;
 
@@ -43,10 +47,28 @@ struct Op {
   bool finished = false;  // its final completion is queued
 };
 
+/// Told of every datagram that a worker gets and sends.
+class DatagramObserver {
+ public:
+  virtual ~DatagramObserver() = default;
+  /// A receive has handed it over.
+  virtual void handed_over(int worker, const DatagramSocket& socket, const io::ReceivedDatagrams& message) = 0;
+  /// The worker asks for a send.
+  virtual void sending(int worker, const DatagramSocket& socket, const io::DatagramsToSend& message) = 0;
+  /// The kernel has looked at it: bytes, or -errno. `bytes` are all slices.
+  virtual void sent(int worker, const DatagramSocket& socket, const io::DatagramsToSend& message,
+                    std::span<const std::byte> bytes, std::int32_t result) = 0;
+  /// The worker has taken an error from the queue.
+  virtual void error_taken(int worker, const DatagramSocket& socket, const io::DatagramError& error) = 0;
+  /// The worker wanted another socket, and there was none.
+  virtual void socket_refused(int worker) = 0;
+};
+
 class SimIo final : public io::Io, private Watcher, private FdUser {
  public:
   struct Options {
     io::BufferGroup::Options buffers;
+    std::uint32_t datagram_buffers = 1;
     std::uint32_t pipe_bytes = 4096;
     QueueSizes backend_queues;
     int worker = 0;
@@ -88,7 +110,7 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   net::Endpoint peer(io::Fd fd) override;
   net::Endpoint local(io::Fd fd) override;
   io::BufferGroup& buffers() override { return buffers_; }
-  io::BufferGroup& datagram_buffers() override { return buffers_; }
+  io::BufferGroup& datagram_buffers() override { return datagram_buffers_; }
 
   std::span<const io::Completion> turn(Instant deadline) override;
   [[nodiscard]] Instant now() const override { return now_; }
@@ -96,6 +118,7 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
 
   // For the scenario and the oracles.
   Hooks hooks;
+  DatagramObserver* datagram_observer = nullptr;
   /// When turn() is to be called again (waits == false).
   [[nodiscard]] Instant wakes_at() const;
   [[nodiscard]] std::size_t in_flight() const { return ops_.size(); }
@@ -103,6 +126,8 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   [[nodiscard]] std::uint64_t turns() const { return turns_; }
   [[nodiscard]] std::uint64_t empty_turns() const { return empty_turns_; }
   [[nodiscard]] std::uint64_t accept_errors() const { return accept_errors_; }
+  /// Receives of datagrams that ended without one.
+  [[nodiscard]] std::uint64_t failed_receives() const { return failed_receives_; }
 
  private:
   // Submission (sim_io.cpp).
@@ -128,6 +153,16 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   [[nodiscard]] std::int32_t splice_out(Op& op, PipeState& pipe, Socket& socket);
   void attempt_poll(Op& op);
   void end_cancelled(Op& op);
+
+  // Datagrams (sim_datagrams.cpp).
+  void check_message(const DatagramSocket& socket, const io::DatagramsToSend& message) const;
+  void attempt_recv_datagrams(Op& op);
+  bool receive_message(Op& op, bool may_go_on);
+  [[nodiscard]] std::size_t fill(io::BufferId buffer, const Train& train);
+  void send_at_once(Op& op);
+  [[nodiscard]] io::FdResult try_open_datagram(const io::DatagramSocketOptions& options);
+  void note_received(const Op& op, const io::Completion& completion);
+
   void post(Op& op, std::int32_t result, bool more = false, io::BufferId buffer = io::kNoBuffer);
   void check_slices(const Op& op) const;
   void hand_back();
@@ -140,6 +175,16 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   Context& context_;
   Options options_;
   io::BufferGroup buffers_;
+  io::BufferGroup datagram_buffers_;
+  struct Message {  // what is in a datagram buffer
+    net::IpEndpoint from;
+    net::IpEndpoint to;
+    std::size_t bytes = 0;
+    std::uint32_t segment_bytes = 0;
+    bool truncated = false;
+  };
+  std::vector<Message> messages_;  // by buffer
+  Payload quote_;                  // what take_error() told last
 
   struct Submission {
     io::OpTag tag;
@@ -158,6 +203,7 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   std::uint64_t turns_ = 0;
   std::uint64_t empty_turns_ = 0;
   std::uint64_t accept_errors_ = 0;
+  std::uint64_t failed_receives_ = 0;
 };
 
 }  // namespace millrace::sim

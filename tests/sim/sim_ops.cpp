@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "sim_io.hpp"
@@ -62,6 +61,11 @@ void SimIo::attempt(Op& op) {
       break;
     case Verb::poll:
       attempt_poll(op);
+      break;
+    case Verb::recv_datagrams:
+      attempt_recv_datagrams(op);
+      break;
+    case Verb::send_datagrams:  // is over once it is in the ring
       break;
   }
   if (op.cancel_asked && !op.finished) end_cancelled(op);
@@ -171,7 +175,8 @@ void SimIo::attempt_send(Op& op) {
 void SimIo::check_slices(const Op& op) const {
   std::size_t offset = 0;
   for (const auto& slice : op.slices) {
-    if (std::memcmp(slice.data(), op.copy.data() + offset, slice.size()) != 0) {
+    const auto before = op.copy.begin() + static_cast<std::ptrdiff_t>(offset);
+    if (!std::equal(slice.begin(), slice.end(), before)) {
       context_.trace.fail("contract: bytes changed while they were being sent", op.tag.to_string());
     }
     offset += slice.size();

@@ -64,9 +64,10 @@ RunResult run_reported(std::uint64_t seed, bool verbose) {
 
 int run_one(const Arguments& arguments) {
   const RunResult result = run_reported(arguments.first, arguments.verbose);
-  std::printf("seed %llu: %llu flows, %llu bytes (%llu spliced), %llu turns\n",
+  std::printf("seed %llu: %llu flows, %llu bytes (%llu spliced), %llu sessions, %llu datagrams, %llu turns\n",
               static_cast<unsigned long long>(arguments.first), static_cast<unsigned long long>(result.flows),
               static_cast<unsigned long long>(result.bytes), static_cast<unsigned long long>(result.spliced),
+              static_cast<unsigned long long>(result.sessions), static_cast<unsigned long long>(result.datagrams),
               static_cast<unsigned long long>(result.turns));
   if (run_reported(arguments.first, false).digest == result.digest) return 0;
   std::puts("a second run of the same seed went differently: something depends on more than the seed");
@@ -81,12 +82,16 @@ int run_share(const Arguments& arguments, unsigned job) {
     sum.flows += result.flows;
     sum.bytes += result.bytes;
     sum.spliced += result.spliced;
+    sum.sessions += result.sessions;
+    sum.datagrams += result.datagrams;
     if (++done % 5000 == 0) std::printf("job %u: %llu seeds\n", job, static_cast<unsigned long long>(done));
     std::fflush(stdout);
   }
-  std::printf("job %u: %llu seeds, %llu flows, %llu bytes, of which %llu spliced: all well\n", job,
-              static_cast<unsigned long long>(done), static_cast<unsigned long long>(sum.flows),
-              static_cast<unsigned long long>(sum.bytes), static_cast<unsigned long long>(sum.spliced));
+  std::printf(
+      "job %u: %llu seeds, %llu flows, %llu bytes, of which %llu spliced, %llu sessions, %llu datagrams: all well\n",
+      job, static_cast<unsigned long long>(done), static_cast<unsigned long long>(sum.flows),
+      static_cast<unsigned long long>(sum.bytes), static_cast<unsigned long long>(sum.spliced),
+      static_cast<unsigned long long>(sum.sessions), static_cast<unsigned long long>(sum.datagrams));
   return 0;
 }
 

@@ -1,4 +1,5 @@
-"""The traffic: what runs through each candidate, against which server, and which figures come out."""
+"""The TCP traffic: what runs through each candidate, against which server, and which figures come out; and the servers of
+all workloads."""
 
 import contextlib
 import json
@@ -6,21 +7,20 @@ import os
 import re
 import subprocess
 
-from . import candidates
+from . import candidates, udp
+from .peers import on_peer_cores, run
 
 GIB = 2**30
 
 
-def on_peer_cores(command):
-    return ["taskset", "-c", ",".join(map(str, candidates.peer_cores()))] + command
+class Tcp:
+    """What all of these have in common."""
+
+    protocol = "tcp"
+    backends = ()
 
 
-def run(command, seconds):
-    done = subprocess.run(on_peer_cores(command), capture_output=True, text=True, timeout=seconds * 4 + 30, check=False)
-    return done.stdout + done.stderr, done.returncode
-
-
-class Iperf3:
+class Iperf3(Tcp):
     """Bulk, from the client to the server. A unit is a GiB that arrived."""
 
     server = "iperf3"
@@ -28,10 +28,9 @@ class Iperf3:
     def __init__(self, streams):
         self.streams = streams
         self.name = f"iperf3 {streams}"
-        self.backend_port = None
 
-    def run(self, port, seconds):
-        text, status = run(["iperf3", "-c", "127.0.0.1", "-p", str(port), "-t", str(max(1, round(seconds))), "-P",
+    def run(self, endpoint, seconds):
+        text, status = run(["iperf3", "-c", "127.0.0.1", "-p", str(endpoint.port), "-t", str(max(1, round(seconds))), "-P",
                             str(self.streams), "-J"], seconds)
         try:
             received = json.loads(text)["end"]["sum_received"]
@@ -46,7 +45,7 @@ class Iperf3:
         return f"{rate:.2f} GiB/s"
 
 
-class Wrk:
+class Wrk(Tcp):
     """HTTP requests, answered by nginx. A unit is an answered request."""
 
     server = "nginx-http"
@@ -56,13 +55,12 @@ class Wrk:
         self.path = path
         self.connections = connections
         self.close = close
-        self.backend_port = None
 
-    def run(self, port, seconds):
+    def run(self, endpoint, seconds):
         command = ["wrk", "-t1", f"-c{self.connections}", f"-d{max(1, round(seconds))}", "--latency"]
         if self.close:
             command += ["-H", "Connection: close"]
-        text, _ = run(command + [f"http://127.0.0.1:{port}{self.path}"], seconds)
+        text, _ = run(command + [f"http://127.0.0.1:{endpoint.port}{self.path}"], seconds)
         requests = re.search(r"(\d+) requests in ([\d.]+)(m?s)", text)
         errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
         bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
@@ -81,11 +79,11 @@ class Wrk:
         return f"{rate:,.0f} requests/s"
 
 
-def all_workloads():
+def all_workloads(sessions):
     return [Iperf3(1), Iperf3(8), Iperf3(64),
             Wrk("wrk 64, 100 B", "/100", 64), Wrk("wrk 512, 100 B", "/100", 512), Wrk("wrk 64, 10 KB", "/10k", 64),
             Wrk("wrk 64, 100 KB", "/100k", 64), Wrk("wrk 64, 1 MB", "/1m", 64),
-            Wrk("one request per connection", "/100", 64, close=True)]
+            Wrk("one request per connection", "/100", 64, close=True), *udp.all_workloads(sessions)]
 
 
 HTTP = """
@@ -123,17 +121,24 @@ def start_iperf3(_scratch):
 
 
 @contextlib.contextmanager
-def servers(chosen, scratch):
-    """Starts what the chosen workloads need, and tells each its port."""
-    starters = {"iperf3": start_iperf3, "nginx-http": start_nginx}
+def servers(chosen, scratch, udp_load):
+    """Starts what the chosen workloads need, and tells each where it is."""
+    starters = {"iperf3": start_iperf3, "nginx-http": start_nginx, "answer": lambda _: udp.start_answer(udp_load)}
     with contextlib.ExitStack() as stack:
-        for kind in sorted({w.server for w in chosen}):
+        for kind in sorted({w.server for w in chosen if w.server}):
             port, command = starters[kind](scratch)
             process = subprocess.Popen(on_peer_cores(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                        stdin=subprocess.DEVNULL)
             stack.callback(candidates.stop, process)
-            candidates.wait_for_port(port, process)
+            candidates.wait_for_port(port, process, ("udp",) if kind == "answer" else ("tcp",))
             for workload in chosen:
                 if workload.server == kind:
-                    workload.backend_port = port
+                    workload.backends = tuple(f"{host}:{port}" for host in hosts_of(workload))
+        for workload in chosen:
+            if workload.protocol == "udp":
+                workload.prepare(scratch, udp_load)
         yield
+
+
+def hosts_of(workload):
+    return [f"127.0.0.{i + 1}" for i in range(getattr(workload, "hosts", 1))]

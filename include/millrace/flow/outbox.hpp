@@ -73,7 +73,8 @@ class Outbox {
   /// Gives back a buffer that is not to be sent.
   void drop(io::BufferId buffer);
 
-  /// Calls `begun(message)` for every message that has not been submitted yet, and submits it.
+  /// Calls `begun(message)`, which may change its way, for every message that has not been submitted yet, and submits
+  /// it.
   template <class F>
   void flush(F&& begun) {
     for (const std::uint32_t index : waiting_) {
@@ -84,6 +85,10 @@ class Outbox {
     }
     waiting_.clear();
   }
+
+  /// Of all its bytes, which are not more than kHashedMax.
+  [[nodiscard]] std::uint64_t hash(const Message& message) const;
+  static constexpr std::uint32_t kHashedMax = 512;
 
   /// The message whose send has completed; the caller answers with done(), again() or split().
   [[nodiscard]] Message& completed(const io::Completion& completion);

@@ -19,6 +19,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -39,13 +40,40 @@ struct ClientKey {
 
 struct UdpSession {
   static constexpr std::uint32_t kNone = 0xffffffffU;
-  static constexpr std::size_t kLengths = 4;
+
+  /// The last small messages towards the backend, by which the quote of an ICMP error is known to be a whole one: not
+  /// cut, and this session's.
+  class SentMessages {
+   public:
+    /// `segment_bytes`: of each datagram of a train; 0: a single datagram. `hash`: of all its bytes.
+    void add(std::uint64_t hash, std::uint32_t segment_bytes) {
+      messages_[next_] = {.hash = static_cast<std::uint32_t>(hash),
+                          .segment_bytes = static_cast<std::uint16_t>(segment_bytes)};
+      next_ = static_cast<std::uint8_t>((next_ + 1U) % messages_.size());
+      if (known_ < messages_.size()) ++known_;
+    }
+    /// The segment_bytes of a message with this hash; empty when there was none.
+    [[nodiscard]] std::optional<std::uint32_t> segment_bytes(std::uint64_t hash) const {
+      for (std::size_t i = 0; i < known_; ++i) {
+        if (messages_[i].hash == static_cast<std::uint32_t>(hash)) return messages_[i].segment_bytes;
+      }
+      return std::nullopt;
+    }
+
+   private:
+    struct Message {
+      std::uint32_t hash = 0;
+      std::uint16_t segment_bytes = 0;
+    };
+    std::array<Message, 8> messages_{};
+    std::uint8_t next_ = 0;
+    std::uint8_t known_ = 0;
+  };
 
   UdpSession(SlotId slot, const ClientKey& of, std::uint32_t of_listener, Instant now)
       : id(slot), key(of), listener(of_listener), started(now), last_activity(now) {}
 
   [[nodiscard]] bool routed() const { return upstream != kNone; }
-  void note_length(std::uint16_t bytes) { recent_lengths[next_length++ % kLengths] = bytes; }
 
   SlotId id;
   ClientKey key;
@@ -64,11 +92,11 @@ struct UdpSession {
 
   std::uint64_t requests = 0;  // datagrams
   std::uint64_t replies = 0;
-  std::array<std::uint16_t, kLengths> recent_lengths{};  // of the last datagrams towards the backend
-  std::uint8_t next_length = 0;
-  std::uint8_t failures = 0;  // backends that were not reached, since the last reply
-  bool failed = false;        // its backend was not reached: the next datagram goes to another
-  bool awaits_reply = false;  // the client has sent something since the last reply
+  SentMessages sent_messages;
+  std::uint64_t not_reached = 0;  // the backends that were not, since the last reply; bits of the caller's making
+  std::uint8_t failures = 0;      // how many
+  bool failed = false;            // its backend was not reached: the next datagram goes to another
+  bool awaits_reply = false;      // the client has sent something since the last reply
 
   /// The largest datagrams of which trains get through: to the backend, and to the client.
   std::array<std::uint16_t, 2> train_segment_max = {0xffff, 0xffff};

@@ -98,11 +98,13 @@ struct DatagramSocketOptions {
   net::Endpoint remote;
 };
 
-/// What ICMP, or the kernel itself, said about a datagram that a socket has sent.
+/// What ICMP, or the kernel itself, said about a message that a socket has sent.
 struct DatagramError {
-  int error = 0;                     // ECONNREFUSED, EHOSTUNREACH, EMSGSIZE, …
-  net::IpEndpoint to;                // where the datagram was sent
-  std::span<const std::byte> quote;  // its first bytes, perhaps all, perhaps none; valid until the next take_error()
+  int error = 0;       // ECONNREFUSED, EHOSTUNREACH, EMSGSIZE, …
+  net::IpEndpoint to;  // where it was sent (EMSGSIZE of this machine over IPv4: without the port)
+  // Its first bytes, perhaps all, perhaps none; valid until the next take_error(). A train that is refused on this very
+  // machine is one error, and its datagrams follow one another here.
+  std::span<const std::byte> quote;
 };
 
 class Io {
@@ -135,13 +137,14 @@ class Io {
   /// have ended; neither data nor a FIN alone completes it. It may end by -ECANCELED without a cancel: arm it again.
   virtual void poll(OpTag tag, Fd fd, PollFor what) = 0;
   /// Multishot receive of datagrams into buffers of datagram_buffers(). Completions: result >= 0: bytes of payload in a
-  /// buffer (now the caller's; received() tells the rest; may be final as well: arm again); -ENOBUFS (final: no buffer
-  /// was at hand, nothing is lost); other -errno (final): an error of an earlier send, which take_error() tells more
-  /// of.
+  /// buffer (now the caller's; received() tells the rest; may be final as well, and is after an empty datagram: arm
+  /// again); -ENOBUFS (final: no buffer was at hand, nothing is lost); other -errno (final): an error of an earlier
+  /// send, which take_error() tells more of. An error is told once, to the receive or to a send, whichever comes first.
   virtual void recv_datagrams(OpTag tag, Fd fd) = 0;
-  /// Sends a message from an unconnected datagram socket, now or never. Result: bytes sent; -EAGAIN: no room, it is
-  /// dropped; -EINVAL, -EIO, -EMSGSIZE: it is too large for the way, or this way takes no trains; -ECONNREFUSED and the
-  /// like: an error of an earlier send was pending, this one was not sent.
+  /// Sends a message from an unconnected datagram socket, now or never. Result: bytes sent; -EAGAIN, -ENOBUFS: no room
+  /// in the socket or in the device's queue, it is dropped; -EINVAL, -EIO, -EMSGSIZE: it is too large for the way, or
+  /// this way takes no trains; -ECONNREFUSED and the like: an error of an earlier send was pending, this one was not
+  /// sent. An -EMSGSIZE of a single datagram is kept for take_error() as well.
   virtual void send_datagrams(OpTag tag, Fd fd, const DatagramsToSend& message) = 0;
   /// Asks for the end of an operation in flight. Has no completion of its own; harmless when the target is gone.
   virtual void cancel(OpTag target) = 0;
@@ -158,7 +161,8 @@ class Io {
   virtual FdResult open_datagram(const DatagramSocketOptions& options) = 0;
   /// What a completion of recv_datagrams with result >= 0 has brought; valid until the buffer is given back.
   virtual ReceivedDatagrams received(BufferId buffer) = 0;
-  /// The next error that is kept for an unconnected datagram socket; empty when there is none.
+  /// The next error that is kept for an unconnected datagram socket; empty when there is none. Take them all, whichever
+  /// call hears of one: those that are left use up the socket's room for datagrams, and the next one is pending again.
   virtual std::optional<DatagramError> take_error(Fd fd) = 0;
   /// 0, or errno (EMFILE, ENFILE, …).
   virtual int open_pipe(Pipe& pipe) = 0;
@@ -180,6 +184,9 @@ class Io {
   /// Submits what is queued, waits until something completes, `deadline` passes or wake() is called, and returns a
   /// bounded batch, valid until the next call. May be empty. A deadline at or before now() means: do not wait.
   virtual std::span<const Completion> turn(Instant deadline) = 0;
+  /// From now on a wait in turn() that began lasts at least this long, unless very many completions come: what comes
+  /// meanwhile is handed back together. 0, as at the start: it ends with the first. Only a hint (kernel 6.12).
+  virtual void set_gather_time(Nanos /*time*/) {}
   /// The time of the last turn().
   [[nodiscard]] virtual Instant now() const = 0;
   /// Ends a wait in turn(), now or the next one. The only member that other threads may call.

@@ -23,6 +23,10 @@ namespace millrace::pool {
 /// tried may be taken for one that was (which only means that another is preferred).
 class TriedSet {
  public:
+  TriedSet() = default;
+  /// What bits() has told.
+  explicit TriedSet(std::uint64_t bits) : bits_(bits) {}
+  [[nodiscard]] std::uint64_t bits() const { return bits_; }
   void add(std::uint32_t index) { bits_ |= bit(index); }
   [[nodiscard]] bool contains(std::uint32_t index) const { return (bits_ & bit(index)) != 0; }
   [[nodiscard]] bool empty() const { return bits_ == 0; }

@@ -30,8 +30,12 @@ def backend_entry(backend):
     return entry
 
 
-def make_config(backends, *, runtime=None, listener=None, pool=None, health=None, passive=None, hash_=None):
-    """One listener `web` on a port of 127.0.0.1 that the kernel chooses, one pool `web`. Without probes unless asked."""
+def make_config(backends, *, runtime=None, listener=None, pool=None, health=None, passive=None, hash_=None,
+                more_listeners=None):
+    """One listener `web` on a port of 127.0.0.1 that the kernel chooses, one pool `web`. Without probes unless asked.
+
+    `more_listeners` has the tables of others, by name; they use the same pool.
+    """
     pool_table = {"backends": [backend_entry(backend) for backend in backends]} | (pool or {})
     if hash_:
         pool_table["hash"] = hash_
@@ -40,7 +44,8 @@ def make_config(backends, *, runtime=None, listener=None, pool=None, health=None
     pool_table["health"] = health or {"type": "none"}
     return "\n".join([
         toml_table("runtime", {"workers": 2, "log_format": "json", "shutdown_timeout": "10s"} | (runtime or {})),
-        toml_table("listeners.web", {"bind": "127.0.0.1:0", "pool": "web"} | (listener or {})),
+        *(toml_table(f"listeners.{name}", {"bind": "127.0.0.1:0", "pool": "web"} | (table or {}))
+          for name, table in {"web": listener, **(more_listeners or {})}.items()),
         toml_table("pools.web", pool_table),
     ])
 

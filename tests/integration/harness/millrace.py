@@ -34,10 +34,15 @@ def parse_line(line):
     return event
 
 
+def state_of(process):
+    """The state of a process or a thread, by its folder in /proc: "S" is asleep, "T" is stopped."""
+    return (process / "stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0]
+
+
 class Millrace:
     """A running balancer. `close` ends it and asserts that it ended well, with nothing left behind."""
 
-    def __init__(self, binary, arguments, *, open_files=None, env=None):
+    def __init__(self, command, *, open_files=None, env=None):
         self.expected_errors = set()  # events of level error that the test provokes
         self.expect_status = 0
         self.lines = []
@@ -49,7 +54,7 @@ class Millrace:
             resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
 
         self.process = subprocess.Popen(
-            [str(binary), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=os.environ | (env or {}), preexec_fn=limit if open_files else None)
         self.pid = self.process.pid
         self._readers = [threading.Thread(target=self._read, args=(stream,), daemon=True)
@@ -130,6 +135,10 @@ class Millrace:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def stands_still(self):
+        """True once a SIGSTOP has reached all its threads."""
+        return all(state_of(task) == "T" for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir())
+
     def limit_open_files(self, soft):
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (soft, hard))
@@ -162,6 +171,11 @@ class Millrace:
                 self.assert_clean()
         finally:
             self.kill()
+
+    def stopped(self):
+        """Ends it, and returns what its last event says: the counts of its whole life."""
+        self.close()
+        return {name: int(value) for name, value in self.find_events("stopped")[0].items() if str(value).isdigit()}
 
     def assert_clean(self):
         stopped = self.find_events("stopped")

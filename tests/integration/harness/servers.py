@@ -1,15 +1,18 @@
-"""Real servers: nginx, iperf3, redis. Each on a port that was free a moment ago, tried again when somebody took it."""
+"""Real servers: nginx, iperf3, redis, dnsmasq. Each on a port that was free a moment ago, tried again when somebody took it."""
 
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
+from .millrace import state_of
 from .sockets import connect, free_port
 from .waiting import wait_until
 
@@ -148,10 +151,59 @@ class Redis(Server):
                           "--dir", str(folder)], f"{folder}/redis.log")
 
 
+class Dnsmasq(Server):
+    """A DNS server that answers every name below example.test with one address, and "name.test" with its own name."""
+
+    ADDRESS = "192.0.2.53"
+
+    def __init__(self, folder, name):
+        binary = program("dnsmasq")
+        super().__init__(
+            lambda port: [binary, "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file", "--user=", "--no-resolv",
+                          "--no-hosts", "--log-facility=-", "--listen-address=127.0.0.1", "--bind-interfaces",
+                          f"--port={port}", f"--address=/example.test/{self.ADDRESS}", f"--txt-record=name.test,{name}"],
+            f"{folder}/dnsmasq-{name}.log")
+        self.name = name
+
+    def answered(self):
+        """Queries that it has answered since its start, as it says in its log when it is asked to."""
+        before = len(self._counts())
+        self.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: len(self._counts()) > before, what=f"counts in the log of {self.name}")
+        return int(self._counts()[-1])
+
+    def _counts(self):
+        return re.findall(r"queries answered locally (\d+)", self._log.read_text(errors="replace"))
+
+    def is_idle(self):
+        """It sleeps, and nothing waits for it: it owes no answer."""
+        local = f"0100007F:{self.address[1]:04X}"
+        sockets = [line.split() for line in pathlib.Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]]
+        waiting = [int(fields[4].split(":")[1], 16) for fields in sockets if fields[1] == local]
+        return waiting == [0] and state_of(pathlib.Path(f"/proc/{self.process.pid}")) == "S"
+
+
 def redis_ping(address):
     with connect(address) as sock:
         sock.sendall(b"PING\r\n")
         return sock.recv(64) == b"+PONG\r\n"
+
+
+class Flood:
+    """A process that sends as much as it can, "udp" or "tcp", until it is closed."""
+
+    def __init__(self, kind, address):
+        script = pathlib.Path(__file__).with_name("flood.py")
+        self.process = subprocess.Popen([sys.executable, str(script), kind, address[0], str(address[1])],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self.process.stdout.readline() == b"begun\n"
+
+    @property
+    def runs(self):
+        return self.process.poll() is None
+
+    def close(self):
+        self.process.communicate(timeout=20)
 
 
 def has_ipv6():

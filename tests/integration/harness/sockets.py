@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import pathlib
+import random
 import select
 import socket
 import struct
@@ -135,8 +137,25 @@ def send_until_blocked(sock, data, still_seconds=1.0):
     return sent
 
 
+def pattern(size, seed):
+    """Bytes in which a part that is lost, doubled or moved shows."""
+    return random.Random(seed).randbytes(size)
+
+
 def free_port(host="127.0.0.1"):
     """A port that was free a moment ago, for programs that cannot say which one they got. Their users retry."""
     with socket.socket(family_of((host, 0)), socket.SOCK_STREAM) as sock:
         sock.bind((host, 0))
         return sock.getsockname()[1]
+
+
+def free_port_of_both(host="127.0.0.1"):
+    """A port number that is free for TCP and for UDP, where the kernel does not look for ports that programs leave to it."""
+    lowest_ephemeral = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    for port in random.sample(range(10_000, max(lowest_ephemeral, 11_000)), 100):
+        with socket.socket(family_of((host, 0)), socket.SOCK_STREAM) as stream, \
+                socket.socket(family_of((host, 0)), socket.SOCK_DGRAM) as datagrams, contextlib.suppress(OSError):
+            stream.bind((host, port))
+            datagrams.bind((host, port))
+            return port
+    raise AssertionError("no port is free for both TCP and UDP")
