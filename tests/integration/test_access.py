@@ -2,16 +2,16 @@
 
 import concurrent.futures
 import contextlib
-import socket
-import threading
 import time
 
 import pytest
 
 from harness.backends import RefusedPort, echo
+from harness.datagrams import UdpBackend, ask, open_client, pending
+from harness.datagrams import echo as echo_datagram
 from harness.servers import has_ipv6
-from harness.sockets import RST, address_text, connect, ends_unserved, exchange, family_of, receive_all, reset
-from harness.waiting import DEADLINE, wait_until
+from harness.sockets import RST, connect, ends_unserved, exchange, receive_all, reset
+from harness.waiting import wait_until
 
 
 def stop(running):
@@ -247,68 +247,9 @@ def test_a_client_that_is_gone_at_once_is_no_way_round(balancer, backend):
 # ---- UDP ----
 
 
-class UdpEcho:
-    """Sends every datagram back."""
-
-    name = ""
-
-    def __init__(self):
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self._socket.settimeout(0.1)
-        self.address = self._socket.getsockname()
-        self.payloads = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    @property
-    def text(self):
-        return address_text(self.address)
-
-    def _serve(self):
-        while not self._ended.is_set():
-            try:
-                data, peer = self._socket.recvfrom(65535)
-            except TimeoutError:
-                continue
-            except OSError:  # what ICMP says about a peer that is gone
-                continue
-            self.payloads.append(data)
-            self._socket.sendto(data, peer)
-
-    def close(self):
-        self._ended.set()
-        self._thread.join(DEADLINE)
-        self._socket.close()
-
-
-def udp_client(closing, address, source="127.0.0.1"):
-    """A socket with a port of its own: a session."""
-    client = closing(socket.socket(family_of(address), socket.SOCK_DGRAM))
-    client.settimeout(DEADLINE)
-    if family_of(address) == socket.AF_INET:
-        client.bind((source, 0))
-    client.connect(address)
-    return client
-
-
 def answered(client, data):
     """True when the answer comes. Only for those that may expect one."""
-    client.send(data)
-    return client.recv(65535) == data
-
-
-def has_answer(client):
-    """Whether an answer has come so far."""
-    client.setblocking(False)
-    try:
-        client.recv(65535)
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        client.settimeout(DEADLINE)
+    return ask(client, data) == data
 
 
 @pytest.fixture
@@ -316,9 +257,9 @@ def udp(balancer, closing):
     """A balancer for UDP, its backend, and a way to make clients: udp(listener keys, workers=…)."""
 
     def start(listener, workers=1):
-        server = closing(UdpEcho())
+        server = closing(UdpBackend(echo_datagram))
         running = balancer([server], runtime={"workers": workers}, listener={"protocol": "udp"} | listener)
-        return running, server, lambda source="127.0.0.1": udp_client(closing, running.address, source)
+        return running, server, lambda source=None: closing(open_client(running.address, source))
 
     return start
 
@@ -331,7 +272,7 @@ def test_udp_allow_and_deny(udp):
     assert answered(client("127.0.0.1"), b"yes")
     assert answered(client("127.0.255.255"), b"yes")
     stopped = stop(running)
-    assert server.payloads == [b"yes", b"yes"]
+    assert server.datagrams == [b"yes", b"yes"]
     assert stopped["denied"] == stopped["datagrams_dropped"] == 3
     assert stopped["udp_sessions"] == 2
     assert stopped["refused"] == 0  # these are connections
@@ -346,7 +287,7 @@ def test_udp_ipv6(udp):
     client().send(b"too many")
     assert answered(first, b"two")
     assert stop(running)["source_limited"] == 1
-    assert server.payloads == [b"one", b"two"]
+    assert server.datagrams == [b"one", b"two"]
 
 
 def test_udp_sessions_of_one_address(udp):
@@ -358,11 +299,11 @@ def test_udp_sessions_of_one_address(udp):
         each.send(b"too many")
     assert all(answered(each, b"two") for each in first)  # sessions that are there go on
     assert answered(client("127.0.0.3"), b"another")
-    assert not any(has_answer(each) for each in late)
+    assert not pending(late)
     stopped = stop(running)
     assert stopped["source_limited"] == stopped["datagrams_dropped"] == 5
     assert stopped["udp_sessions"] == 4
-    assert b"too many" not in server.payloads
+    assert b"too many" not in server.datagrams
 
 
 def test_udp_sessions_of_one_address_over_two_workers(udp):
@@ -373,10 +314,10 @@ def test_udp_sessions_of_one_address_over_two_workers(udp):
             each.send(b"%d" % number)
     # Others, who are spread over both workers: their answers say that what came before them has been looked at.
     assert all(answered(client(f"127.0.1.{number}"), b"") for number in range(24))
-    served = {data for data in server.payloads if data}
+    served = {data for data in server.datagrams if data}
     assert len(served) == 4
     assert all(clients[int(data)].recv(65535) == data for data in served)
-    assert not any(has_answer(each) for number, each in enumerate(clients) if b"%d" % number not in served)
+    assert not pending([each for number, each in enumerate(clients) if b"%d" % number not in served])
     stopped = stop(running)
     assert stopped["udp_sessions"] == 4 + 24
     assert stopped["source_limited"] == stopped["datagrams_dropped"] == 3 * 36
@@ -422,10 +363,10 @@ def test_udp_rate_of_one_address(udp):
         each.send(b"new")
     assert answered(client("127.0.0.3"), b"last")
     elapsed = time.monotonic() - begin
-    served = server.payloads.count(b"new")
+    served = server.datagrams.count(b"new")
     assert RATE <= served <= RATE + RATE * elapsed + 1
-    served_clients = [each for each in clients if has_answer(each)]
-    assert all(answered(each, b"known") for each in served_clients)  # sessions that are there are not counted
+    known = pending(clients)
+    assert all(each.recv(64) == b"new" and answered(each, b"known") for each in known)  # these are no new sessions
     stopped = stop(running)
     assert stopped["rate_limited"] == 3 * RATE - served
     assert stopped["udp_sessions"] == served + 1
