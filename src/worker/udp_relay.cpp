@@ -40,7 +40,8 @@ UdpRelay::UdpRelay(const Shared& shared, std::span<const ListenerSocket> sockets
       sessions_(options.sessions, static_cast<std::uint32_t>(shared.snapshot.listeners.size()),
                 mix64(options.seed ^ 0x7564702dU)),
       upstreams_(shared.io, kUpstreamSide, options.upstream_sockets),
-      outbox_(shared.io, kMessagesMax) {
+      outbox_(shared.io, kMessagesMax),
+      departures_(kDepartures) {
   for (const ListenerSocket& socket : sockets) {
     sockets_.push_back({.fd = socket.fd, .listener = socket.listener});
     if (std::find(listeners_.begin(), listeners_.end(), socket.listener) == listeners_.end()) {
@@ -215,6 +216,7 @@ std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
   }
   // What has come back is known as this session's only while it is there.
   if (!session.failed) collect_errors(session.upstream);
+  if (session.failed) note_departure(session);
   unroute(session, now);
   counters_.repicks.add();
   return route(session, now);
