@@ -137,6 +137,15 @@ std::uint64_t Outbox::hash(const Message& message) const {
   return net::hash_bytes({bytes.data(), length});
 }
 
+std::uint64_t Outbox::hash(const Message& message, std::uint32_t datagram) const {
+  std::uint32_t offset = datagram * message.segment_bytes;  // every slice begins with a datagram
+  const Message::Slice* piece = message.pieces.data();
+  for (; offset >= piece->length && offset > 0; ++piece) offset -= piece->length;
+  const std::uint32_t length = std::min(message.segment_bytes, piece->length - offset);
+  const std::byte* begin = buffers_.data(piece->buffer) + piece->offset + offset;
+  return net::hash_bytes({reinterpret_cast<const char*>(begin), length});
+}
+
 Outbox::Message& Outbox::completed(const io::Completion& completion) {
   Message* message = messages_.find(completion.tag.slot(), completion.tag.generation());
   MILLRACE_ASSERT(message != nullptr, "a message stays until its send has completed");

@@ -43,9 +43,15 @@ inline constexpr Nanos kGatherTime = std::chrono::microseconds(60);
 /// Datagrams that came back from unreachable backends and wait for the end of the pass.
 inline constexpr std::size_t kReturnedMax = 256;
 
+/// Places that sessions have left because of an error, kept so that later errors about them find the session.
+inline constexpr std::size_t kDepartures = 1024;
+
 /// ICMP errors quote the beginning of the datagram. Linux quotes so much that a datagram of this size is there whole
 /// (RFC 1812, 4.3.2.3: up to 576 bytes with all headers); larger messages are not remembered.
 inline constexpr std::size_t kQuoteWholeMax = 500;
+
+/// Of a train: so many of its last datagrams are known when ICMP brings them back one by one.
+inline constexpr std::uint32_t kTrainRemembered = 6;
 
 /// A message that was not sent because an error was pending on its socket is submitted again; this often.
 inline constexpr std::uint8_t kAttemptsMax = 8;

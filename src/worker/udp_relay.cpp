@@ -40,7 +40,8 @@ UdpRelay::UdpRelay(const Shared& shared, std::span<const ListenerSocket> sockets
       sessions_(options.sessions, static_cast<std::uint32_t>(shared.snapshot.listeners.size()),
                 mix64(options.seed ^ 0x7564702dU)),
       upstreams_(shared.io, kUpstreamSide, options.upstream_sockets),
-      outbox_(shared.io, kMessagesMax) {
+      outbox_(shared.io, kMessagesMax),
+      departures_(kDepartures) {
   for (const ListenerSocket& socket : sockets) {
     sockets_.push_back({.fd = socket.fd, .listener = socket.listener});
     if (std::find(listeners_.begin(), listeners_.end(), socket.listener) == listeners_.end()) {
@@ -186,14 +187,19 @@ bool UdpRelay::admit(std::uint32_t listener) {
   if (sessions_.size() < sessions_.capacity() && shared_.admission.admit_session(listener)) return true;
   UdpSession* victim = sessions_.evictable(listener);
   if (victim == nullptr) return false;
-  end(*victim, CloseReason::evicted, victim->last_activity);
-  return shared_.admission.admit_session(listener);
+  close(*victim, CloseReason::evicted, victim->last_activity);
+  return true;  // in the victim's place: given back, another worker might take it
 }
 
 void UdpRelay::end(UdpSession& session, CloseReason reason, Instant now) {
+  shared_.admission.release_session(session.listener);
+  close(session, reason, now);
+}
+
+/// Ends a session and keeps its place among the listener's sessions.
+void UdpRelay::close(UdpSession& session, CloseReason reason, Instant now) {
   if (session.routed()) unroute(session, now);
   counters_.sessions_closed[static_cast<std::size_t>(reason)].add();
-  shared_.admission.release_session(session.listener);
   shared_.access.leave(session.listener, session.source_hold);
   sessions_.close(session);
 }
@@ -215,6 +221,7 @@ std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
   }
   // What has come back is known as this session's only while it is there.
   if (!session.failed) collect_errors(session.upstream);
+  if (session.failed) note_departure(session);
   unroute(session, now);
   counters_.repicks.add();
   return route(session, now);

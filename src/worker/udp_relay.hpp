@@ -87,6 +87,12 @@ class UdpRelay {
     std::uint32_t bytes;
     std::uint32_t segment_bytes;  // 0: a single datagram
   };
+  /// A session that has left a place because its backend was not reached.
+  struct Departure {
+    std::uint32_t upstream = flow::UdpSession::kNone;
+    net::IpEndpoint backend;
+    SlotId session;
+  };
   using Message = flow::Outbox::Message;
 
   void add_route(const pool::Pool& pool, Route& route);
@@ -100,6 +106,7 @@ class UdpRelay {
   [[nodiscard]] bool admit(std::uint32_t listener);
   [[nodiscard]] bool over(const flow::UdpSession& session, Instant now, flow::CloseReason& reason) const;
   void end(flow::UdpSession& session, flow::CloseReason reason, Instant now);
+  void close(flow::UdpSession& session, flow::CloseReason reason, Instant now);
 
   // The way to a backend.
   [[nodiscard]] std::optional<Drop> ensure_routed(flow::UdpSession& session, Instant now);
@@ -117,6 +124,8 @@ class UdpRelay {
   void take_errors(std::uint32_t upstream, Instant now);
   void collect_errors(std::uint32_t upstream);
   void note_failure(flow::UdpSession& session);
+  void note_departure(const flow::UdpSession& session);
+  [[nodiscard]] Departure& departure(std::uint32_t upstream, const net::IpEndpoint& backend);
   void keep_returned(const flow::UdpSession& session, std::span<const std::byte> quote);
   void resend_returned(Instant now);
 
@@ -129,6 +138,7 @@ class UdpRelay {
   void count_drop(Drop reason, std::uint64_t datagrams);
   void flush();
   void adapt_gathering(Instant now);
+  void note_sent(flow::UdpSession& session, const Message& message);
 
   void arm(std::uint32_t socket);
   void close_when_idle(ListeningSocket& socket);
@@ -146,6 +156,7 @@ class UdpRelay {
   flow::UpstreamSockets upstreams_;
   flow::Outbox outbox_;
   std::vector<Returned> returned_;
+  std::vector<Departure> departures_;   // by hash of the place; a later one takes the slot
   std::vector<std::uint32_t> starved_;  // listening sockets whose receive ended for lack of buffers
   // Of the present window, to see whether gathering pays.
   Instant window_began_{};

@@ -98,11 +98,25 @@ void UdpRelay::collect_errors(std::uint32_t upstream) {
   for (std::uint32_t i = 0; i < kErrorsAtOnce; ++i) {
     const std::optional<io::DatagramError> taken = io_.take_error(fd);
     if (!taken) break;
-    UdpSession* session = sessions_.find(upstream, taken->to);
-    if (session == nullptr || !is_unreachable(taken->error)) continue;
-    note_failure(*session);
-    keep_returned(*session, taken->quote);
+    if (!is_unreachable(taken->error)) continue;
+    if (UdpSession* session = sessions_.find(upstream, taken->to)) {
+      note_failure(*session);
+      keep_returned(*session, taken->quote);
+    } else if (const Departure& left = departure(upstream, taken->to); left.upstream == upstream) {
+      session = sessions_.find(left.session);
+      if (session != nullptr && left.backend == taken->to) keep_returned(*session, taken->quote);
+    }
   }
+}
+
+/// Errors about datagrams that were under way when the first one came find the session by this.
+void UdpRelay::note_departure(const UdpSession& session) {
+  departure(session.upstream, session.backend_address) = {
+      .upstream = session.upstream, .backend = session.backend_address, .session = session.id};
+}
+
+UdpRelay::Departure& UdpRelay::departure(std::uint32_t upstream, const net::IpEndpoint& backend) {
+  return departures_[backend.hash(upstream) % departures_.size()];
 }
 
 void UdpRelay::note_failure(UdpSession& session) {
@@ -168,12 +182,25 @@ void UdpRelay::flush() {
     if (UdpSession* session = sessions_.find(message.session)) {
       // It may have found another backend since the message was put here.
       if (session->routed()) message.way = way_to_backend(*session);
-      if (message.bytes <= kQuoteWholeMax) {
-        session->sent_messages.add(outbox_.hash(message), message.datagrams > 1 ? message.segment_bytes : 0);
-      }
+      note_sent(*session, message);
     }
     upstreams_.send_begun(message.way.socket);
   });
+}
+
+/// Remembers what ICMP may bring back. Of a train that is either all of it, or each datagram by itself: most devices
+/// cut it up.
+void UdpRelay::note_sent(UdpSession& session, const Message& message) {
+  const bool train = message.datagrams > 1;
+  if (message.bytes <= kQuoteWholeMax) {
+    session.sent_messages.add(outbox_.hash(message), train ? message.segment_bytes : 0);
+  }
+  if (!train) return;
+  const std::uint32_t first = message.datagrams - std::min(message.datagrams, kTrainRemembered);
+  for (std::uint32_t i = first; i < message.datagrams; ++i) {
+    const std::uint32_t bytes = std::min(message.segment_bytes, message.bytes - i * message.segment_bytes);
+    if (bytes <= kQuoteWholeMax) session.sent_messages.add(outbox_.hash(message, i), 0);
+  }
 }
 
 void UdpRelay::on_sent(const io::Completion& completion, Instant now) {

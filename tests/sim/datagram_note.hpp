@@ -85,7 +85,7 @@ struct Note {
     return static_cast<std::byte>((sum * 0x9e3779b97f4a7c15ULL + i * 0xbf58476d1ce4e5b9ULL) >> 56U);
   }
   [[nodiscard]] std::byte short_byte(std::size_t i) const {
-    if (length < kShort) return mask(kind);
+    if (length < kShort) return mask(kind) ^ static_cast<std::byte>(length);  // a train of them is not a longer one
     if (i < kClientBytes) return static_cast<std::byte>(client >> (8 * (kClientBytes - 1 - i))) ^ mask(kind);
     return static_cast<std::byte>(mix64(client ^ static_cast<std::uint64_t>(kind) << 40U) >> (i % 8 * 8));
   }

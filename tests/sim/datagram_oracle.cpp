@@ -206,6 +206,7 @@ void DatagramOracle::requests_handed(SessionKey key, std::uint64_t datagrams, st
   context_.trace.note("requests of client", -1, static_cast<int>(key.first), static_cast<std::int64_t>(datagrams),
                       static_cast<std::int64_t>(session.requests));
   session.nameless += nameless;
+  session.ever_nameless = session.ever_nameless || nameless > 0;
   session.requests += datagrams;
   session.last_activity = now;
 }
@@ -226,6 +227,7 @@ bool DatagramOracle::may_be_evicted(const Session& session) const {
 }
 
 void DatagramOracle::replies_handed(Place& place, std::uint64_t datagrams) {
+  place.disturbed_at = context_.clock.now();
   if (!place.owner) return;
   Session& session = sessions_[*place.owner];
   if (session.over || session.place != &place) return;
@@ -243,7 +245,7 @@ void DatagramOracle::replies_handed(Place& place, std::uint64_t datagrams) {
 
 void DatagramOracle::error_taken(int /*worker*/, const DatagramSocket& socket, const io::DatagramError& error) {
   Place& place = place_of(socket, error.to);
-  place.failed_at = context_.clock.now();
+  place.disturbed_at = context_.clock.now();
   if (place.owner) sessions_[*place.owner].may_leave = true;
   if (error.quote.size() > kQuotedWhole) return;
   const std::optional<Note> note = Note::read(error.quote);
@@ -290,8 +292,9 @@ void DatagramOracle::sent(int /*worker*/, const DatagramSocket& socket, const io
     if (result >= 0) return count_forwarded(note);
     if (Known* datagram = known(note)) {
       datagram->troubled = true;
+      if (is_request) datagram->failed_by = &place_of(socket, message.to);
     } else if (is_request) {
-      tally(note).troubled.insert(&place_of(socket, message.to));
+      ++tally(note).troubled[&place_of(socket, message.to)];
     }
   });
   if (result >= 0) {
@@ -307,7 +310,7 @@ void DatagramOracle::check_request(int worker, const DatagramSocket& socket, con
                                    const Note& note) {
   const std::optional<std::uint32_t> address = note.client == kNone ? std::nullopt : address_used(note);
   if (!address) return check_nameless(place_of(socket, to), note);
-  const std::vector<DatagramRules::Backend>& pool = rules_.pools[listener_of(*address).pool];
+  const Pool& pool = rules_.pools[listener_of(*address).pool];
   const auto backend = std::find_if(pool.begin(), pool.end(), [&](const auto& b) { return b.address == to; });
   const SessionKey key{note.client, *address};
   if (backend == pool.end()) {
@@ -316,11 +319,10 @@ void DatagramOracle::check_request(int worker, const DatagramSocket& socket, con
   Known* datagram = known(note);
   Session& session = sessions_[key];
   Place& place = place_of(socket, to);
-  // One that is sent once more may go the way that it was to go before.
-  const bool failed_here =
-      datagram == nullptr ? tally(note).troubled.contains(&place) : datagram->troubled && datagram->place == &place;
-  if (datagram != nullptr) datagram->place = &place;
-  if (failed_here && session.place != &place) return;
+  if (session.place != &place && (!place.owner || place.owner == key)) {
+    // One that is sent once more may go the way that it was to go before.
+    if (datagram == nullptr ? tally(note).take_troubled(place) : datagram->failed_by == &place) return;
+  }
   const bool taken = place.owner != key;  // perhaps back, from one that had taken it meanwhile
   if (taken) take_place(worker, place, key);
   if (taken || session.place != &place) move(session, place, static_cast<std::uint32_t>(backend - pool.begin()), key);
@@ -339,6 +341,7 @@ void DatagramOracle::check_nameless(Place& place, const Note& note) {
   if (owner.pass == context_.clock.now() && owner.nameless > 0) {
     --owner.nameless;
     owner.unsent = false;
+    static_cast<void>(tolerate(owner, rules_.pools[listener_of(place.owner->second).pool]));
     if (owner.moved == owner.pass) ++owner.requests;
     return;
   }
@@ -355,7 +358,9 @@ void DatagramOracle::take_place(int worker, Place& place, SessionKey key) {
       context_.trace.fail("two sessions in one place", describe(*place.owner) + "; " + describe(key));
     }
     const auto refused = refused_at_.find(worker);
-    const bool shortage = (refused != refused_at_.end() && refused->second == now) || short_of_sockets(worker);
+    // At the stop a worker gives its ports back at once, and another may get one of them.
+    const bool shortage =
+        stopping || (refused != refused_at_.end() && refused->second == now) || short_of_sockets(worker);
     if (now - place.last_activity < kRest && !shortage && place.owner->first != key.first) {
       context_.trace.fail("a place did not rest", describe(*place.owner) + "; " + describe(key));
     }
@@ -372,7 +377,7 @@ void DatagramOracle::move(Session& session, Place& place, std::uint32_t backend,
   context_.trace.note(begins ? "session begins" : "session moves", -1, static_cast<int>(key.first), backend,
                       key.second);
   // Who was there before without a place may have had one all the same: short datagrams do not tell.
-  const bool unseen = begins && session.started < context_.clock.now();
+  const bool unseen = session.started < context_.clock.now() && (begins || session.ever_nameless);
   session.uncertain = !begins || unseen;
   if (unseen) session.tolerated_until = context_.clock.now() + kLookAgain;
   session.requests = 0;  // what came before in this pass may have been dropped: they are counted as they are sent
@@ -380,10 +385,11 @@ void DatagramOracle::move(Session& session, Place& place, std::uint32_t backend,
   session.moved = context_.clock.now();
   session.sure = 0;
   if (begins) session.started = context_.clock.now();
+  const bool at_once = place.disturbed_at == context_.clock.now();  // it was there already, and not the owner before
+  session.may_leave = at_once || (session.may_leave && session.place == &place);
+  session.over = false;
   session.place = &place;
   session.backend = backend;
-  session.may_leave = place.failed_at == context_.clock.now();  // it was there already when the error was taken
-  session.over = false;
 }
 
 /// Whether it can be that the session has left its place: it has ended, or has been led to another.
@@ -399,20 +405,22 @@ bool DatagramOracle::may_have_left(const Session& session, SessionKey key) const
   return table_.health(rules_.pools[rules.pool][session.backend].id) != pool::HealthState::up;
 }
 
-void DatagramOracle::check_health(Session& session, const std::vector<DatagramRules::Backend>& pool,
-                                  const Known* datagram) const {
-  const auto is_up = [this](const DatagramRules::Backend& backend) {
-    return backend.weight != 0 && table_.health(backend.id) == pool::HealthState::up;
-  };
-  if (is_up(pool[session.backend])) return;
-  const Instant now = context_.clock.now();
-  if (std::none_of(pool.begin(), pool.end(), is_up)) {
-    session.tolerated_until = now + kLookAgain;
-    return;
-  }
+void DatagramOracle::check_health(Session& session, const Pool& pool, const Known* datagram) const {
+  if (is_up(pool[session.backend]) || tolerate(session, pool)) return;
   const bool once_more = datagram != nullptr && datagram->troubled;  // on the way that was chosen before
-  if (now < session.tolerated_until || once_more) return;
+  if (context_.clock.now() < session.tolerated_until || once_more) return;
   context_.trace.fail("sent to a backend that is not up", pool[session.backend].address.to_string());
+}
+
+bool DatagramOracle::is_up(const DatagramRules::Backend& backend) const {
+  return backend.weight != 0 && table_.health(backend.id) == pool::HealthState::up;
+}
+
+/// Where none is up, any will do, for a while.
+bool DatagramOracle::tolerate(Session& session, const Pool& pool) const {
+  if (std::any_of(pool.begin(), pool.end(), [this](const auto& backend) { return is_up(backend); })) return false;
+  session.tolerated_until = context_.clock.now() + kLookAgain;
+  return true;
 }
 
 void DatagramOracle::check_reply(const DatagramSocket& socket, const io::DatagramsToSend& message, const Note& note) {

@@ -96,6 +96,7 @@ class DatagramOracle final : public DatagramObserver {
   static constexpr Nanos kLookAgain = std::chrono::seconds(1);  // of a session that has found no backend that is up
   static constexpr std::size_t kQuotedWhole = 500;              // bytes
 
+  using Pool = std::vector<DatagramRules::Backend>;
   struct Client {
     net::IpEndpoint address;
     std::vector<std::uint32_t> uses;  // indices into addresses_
@@ -112,7 +113,7 @@ class DatagramOracle final : public DatagramObserver {
     std::optional<SessionKey> owner;
     std::set<std::uint32_t> former;  // clients
     Instant last_activity{};
-    Instant failed_at{};  // an error about it was taken
+    Instant disturbed_at{};  // a reply or an error has come by it, last
   };
   struct Session {
     Place* place = nullptr;  // null: unknown
@@ -127,12 +128,13 @@ class DatagramOracle final : public DatagramObserver {
     std::uint64_t sure = 0;
     std::uint64_t evictions_then = 0;
     std::uint64_t nameless = 0;  // … of these, those that do not say whose they are
-    bool unsent = false;         // none of that pass's requests has been sent yet
-    bool over = true;            // all its replies have come
-    bool may_leave = false;      // something has happened that is a reason to
-    Instant may_leave_now{};     // likewise, for this pass only
-    bool uncertain = false;      // it may be a newer one than it seems
-    Instant tolerated_until{};   // its backend is not up, but none was
+    bool ever_nameless = false;
+    bool unsent = false;        // none of that pass's requests has been sent yet
+    bool over = true;           // all its replies have come
+    bool may_leave = false;     // something has happened that is a reason to
+    Instant may_leave_now{};    // likewise, for this pass only
+    bool uncertain = false;     // it may be a newer one than it seems
+    Instant tolerated_until{};  // its backend is not up, but none was
   };
   /// A datagram that says its number.
   struct Known {
@@ -144,8 +146,9 @@ class DatagramOracle final : public DatagramObserver {
     std::uint32_t returned = 0;
     std::uint32_t forwarded = 0;
     std::uint32_t arrived = 0;
-    std::uint64_t order = 0;       // of its first hand-over
-    const Place* place = nullptr;  // that it has come by (replies) or left by (requests)
+    std::uint64_t order = 0;           // of its first hand-over
+    const Place* place = nullptr;      // reply: that it has come by
+    const Place* failed_by = nullptr;  // request: the last one by which a send of it has failed
     bool from_stranger = false;
     bool troubled = false;  // a send of it has failed, or it has come back
   };
@@ -154,8 +157,15 @@ class DatagramOracle final : public DatagramObserver {
     std::uint64_t forwarded = 0;
     std::uint64_t left = 0;  // their senders
     std::uint64_t arrived = 0;
-    const Place* place = nullptr;       // that the last one has come by
-    std::set<const Place*> troubled{};  // by which a send has failed
+    const Place* place = nullptr;            // that the last one has come by
+    std::map<const Place*, int> troubled{};  // by which sends have failed; of how many it has not been seen again
+
+    bool take_troubled(const Place& by) {
+      const auto found = troubled.find(&by);
+      if (found == troubled.end() || found->second == 0) return false;
+      --found->second;
+      return true;
+    }
   };
 
   [[nodiscard]] std::uint32_t address_index(const net::IpEndpoint& address) const;
@@ -178,7 +188,9 @@ class DatagramOracle final : public DatagramObserver {
   void check_nameless(Place& place, const Note& note);
   void take_place(int worker, Place& place, SessionKey key);
   void move(Session& session, Place& place, std::uint32_t backend, SessionKey key);
-  void check_health(Session& session, const std::vector<DatagramRules::Backend>& pool, const Known* datagram) const;
+  void check_health(Session& session, const Pool& pool, const Known* datagram) const;
+  [[nodiscard]] bool tolerate(Session& session, const Pool& pool) const;
+  [[nodiscard]] bool is_up(const DatagramRules::Backend& backend) const;
   [[nodiscard]] bool may_have_left(const Session& session, SessionKey key) const;
   [[nodiscard]] bool is_late(const Note& reply);
   [[nodiscard]] std::optional<std::uint32_t> address_used(const Note& note);

@@ -206,7 +206,7 @@ void Draw::traffic() {
   if (one_in(5)) traffic.mtu_drops_after = millis(1, 2000);
   if (!here_.deaths) return;
   traffic.patient = true;
-  traffic.burst_max = 1;
+  traffic.burst_max = std::min(traffic.burst_max, 3U);
 }
 
 }  // namespace

@@ -67,7 +67,7 @@ class Run {
   void check_session_limits() const;
   void check_datagrams_given_back(const Machine& machine) const;
   void check_datagram_counters() const;
-  void check_datagrams() const;
+  void check_datagrams();
   void check_equal(std::uint64_t actual, std::uint64_t expected, const char* what) const;
 
   const RunOptions& options_;
@@ -464,8 +464,11 @@ void Run::check_datagram_counters() const {
   }
 }
 
-void Run::check_datagrams() const {
+void Run::check_datagrams() {
   if (plan_.datagrams.listeners.empty()) return;
+  const Instant all_arrived = context_.clock.now() + std::chrono::seconds(1);
+  while (context_.clock.run_next(all_arrived)) {
+  }
   check_datagram_counters();
   if (plan_.stop != StopPlan::at_end) return;
   if (plan_.datagrams.calm) datagram_oracle_.settle_calm();

@@ -88,6 +88,8 @@ class Outbox {
 
   /// Of all its bytes, which are not more than kHashedMax.
   [[nodiscard]] std::uint64_t hash(const Message& message) const;
+  /// Of one datagram, counted from the first.
+  [[nodiscard]] std::uint64_t hash(const Message& message, std::uint32_t datagram) const;
   static constexpr std::uint32_t kHashedMax = 512;
 
   /// The message whose send has completed; the caller answers with done(), again() or split().
