@@ -149,14 +149,19 @@ bool UdpRelay::admit(std::uint32_t listener) {
   if (sessions_.size() < sessions_.capacity() && shared_.admission.admit_session(listener)) return true;
   UdpSession* victim = sessions_.evictable(listener);
   if (victim == nullptr) return false;
-  end(*victim, CloseReason::evicted, victim->last_activity);
-  return shared_.admission.admit_session(listener);
+  // The new session takes over its place in the count. Given back, another worker could have it first.
+  end_uncounted(*victim, CloseReason::evicted, victim->last_activity);
+  return true;
 }
 
 void UdpRelay::end(UdpSession& session, CloseReason reason, Instant now) {
+  shared_.admission.release_session(session.listener);
+  end_uncounted(session, reason, now);
+}
+
+void UdpRelay::end_uncounted(UdpSession& session, CloseReason reason, Instant now) {
   if (session.routed()) unroute(session, now);
   counters_.sessions_closed[static_cast<std::size_t>(reason)].add();
-  shared_.admission.release_session(session.listener);
   sessions_.close(session);
 }
 
