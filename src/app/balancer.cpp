@@ -101,6 +101,22 @@ std::vector<std::uint32_t> listener_limits(const config::Config& config, const C
   return limits;
 }
 
+/// Null when no listener limits what one address may do.
+std::unique_ptr<worker::SourceLimits> make_source_limits(const config::Config& config, const Capacity& capacity,
+                                                         const std::vector<std::uint32_t>& limits) {
+  static_assert(config::kRatePerIpMax <= worker::SourceLimits::kRateMax);
+  std::vector<worker::SourceLimits::Rule> rules;
+  bool any = false;
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const config::Listener& listener = config.listeners[i];
+    rules.push_back({.connections = listener.max_connections_per_ip,
+                     .rate = listener.connection_rate_per_ip,
+                     .connections_max = limits[i] != 0 ? limits[i] : capacity.max_connections});
+    any = any || listener.max_connections_per_ip != 0 || listener.connection_rate_per_ip != 0;
+  }
+  return any ? std::make_unique<worker::SourceLimits>(rules, random_seed()) : nullptr;
+}
+
 std::vector<ListenerDemand> listener_demands(const config::Config& config) {
   std::vector<ListenerDemand> demands;
   for (const config::Listener& listener : config.listeners) {
@@ -133,6 +149,25 @@ struct UdpSums {
     dropped += counters.dropped_total();
     messages_in += counters.messages_received.get();
     messages_out += counters.messages_sent.get();
+  }
+};
+
+/// Who was refused by source address, over all workers: connections, and datagrams of UDP.
+struct AccessSums {
+  std::uint64_t denied = 0;
+  std::uint64_t source_limited = 0;
+  std::uint64_t rate_limited = 0;
+
+  void add(const worker::Counters& counters) {
+    denied += sum(counters, worker::Refusal::denied, worker::Drop::denied);
+    source_limited += sum(counters, worker::Refusal::source_limit, worker::Drop::source_limit);
+    rate_limited += sum(counters, worker::Refusal::rate_limit, worker::Drop::rate_limit);
+  }
+
+ private:
+  static std::uint64_t sum(const worker::Counters& counters, worker::Refusal refusal, worker::Drop drop) {
+    return counters.refused[static_cast<std::size_t>(refusal)].get() +
+           counters.udp.dropped[static_cast<std::size_t>(drop)].get();
   }
 };
 
@@ -185,8 +220,9 @@ class Balancer {
     const std::uint32_t workers = config_.runtime.workers != 0 ? config_.runtime.workers : machine.cpus;
     capacity_ = derive_capacity(config_.runtime, machine, count_sockets(config_, workers),
                                 static_cast<std::uint32_t>(table_.rows()), listener_demands(config_));
-    admission_ =
-        std::make_unique<worker::Admission>(capacity_.max_connections, listener_limits(config_, capacity_), workers);
+    const std::vector<std::uint32_t> limits = listener_limits(config_, capacity_);
+    admission_ = std::make_unique<worker::Admission>(capacity_.max_connections, limits, workers);
+    source_limits_ = make_source_limits(config_, capacity_, limits);
   }
 
   void warn_of_limits() {
@@ -207,8 +243,8 @@ class Balancer {
                                 .capacity = capacity_,
                                 .features = features,
                                 .sockets = listening_.sockets[i]};
-      workers_.push_back(
-          std::make_unique<WorkerThread>(std::move(setup), snapshot_, table_, *admission_, prober_.get()));
+      workers_.push_back(std::make_unique<WorkerThread>(std::move(setup), snapshot_, table_, *admission_,
+                                                        source_limits_.get(), prober_.get()));
       const std::string problem = workers_.back()->start([this] {
         if (workers_running_.fetch_sub(1) == 1) ::kill(::getpid(), kAllWorkersEnded);
       });
@@ -260,6 +296,7 @@ class Balancer {
     std::uint64_t connect_failures = 0;
     std::uint64_t dropped = 0;
     UdpSums udp;
+    AccessSums access;
     for (const auto& worker : workers_) {
       worker->join();
       const Leftovers leftovers = worker->leftovers();
@@ -269,22 +306,27 @@ class Balancer {
       left.upstream_sockets += leftovers.upstream_sockets;
       const worker::Counters& counters = worker->counters();
       accepted += counters.accepted.get();
-      refused += counters.refused.get();
+      refused += counters.refused_total();
       connect_failures += counters.connect_failures.get();
       dropped += counters.closed[static_cast<std::size_t>(flow::CloseReason::drain)].get() +
                  counters.closed[static_cast<std::size_t>(flow::CloseReason::killed)].get();
       udp.add(counters.udp);
+      access.add(counters);
     }
     prober_->stop();
     remove_socket_files(listening_);
     log::info("stopped", {{"accepted", accepted},
                           {"refused", refused},
+                          {"denied", access.denied},
+                          {"source_limited", access.source_limited},
+                          {"rate_limited", access.rate_limited},
                           {"connect_failures", connect_failures},
                           {"cut_off", dropped},
                           {"connections", left.connections},
                           {"pipes", left.pipes},
                           {"buffers", left.buffers},
                           {"upstream_sockets", left.upstream_sockets},
+                          {"sources_counted", source_limits_ == nullptr ? 0 : source_limits_->counted()},
                           {"udp_sessions", udp.sessions},
                           {"udp_evicted", udp.evicted},
                           {"datagrams_in", udp.datagrams_in},
@@ -303,6 +345,7 @@ class Balancer {
   Capacity capacity_;
   Listening listening_;
   std::unique_ptr<worker::Admission> admission_;
+  std::unique_ptr<worker::SourceLimits> source_limits_;
   sigset_t signals_{};
   std::atomic<std::uint32_t> workers_running_{0};
   bool stopping_ = false;

@@ -24,11 +24,6 @@ void pin_thread(int cpu) {
   if (::pthread_setaffinity_np(::pthread_self(), sizeof set, &set) != 0) log::warn("pin_failed", {{"cpu", cpu}});
 }
 
-std::uint64_t seed() {
-  std::random_device device;
-  return std::uint64_t{device()} << 32U | device();
-}
-
 health::ProbeSettings probe_settings(const config::Pool& pool) {
   return {.active = pool.health.type != config::HealthType::none,
           .type = pool.health.type == config::HealthType::udp ? health::ProbeType::udp : health::ProbeType::tcp,
@@ -89,6 +84,11 @@ std::string_view state_name(pool::HealthState state) {
 
 }  // namespace
 
+std::uint64_t random_seed() {
+  std::random_device device;
+  return std::uint64_t{device()} << 32U | device();
+}
+
 // ---- the prober ----
 
 ProberThread::ProberThread(const config::Config& config, const pool::Snapshot& snapshot, pool::BackendTable& table,
@@ -118,7 +118,7 @@ void ProberThread::main(std::promise<std::string>& started) {
   if (!made) return started.set_value(made.error());
   io_ = std::move(made).value();
   prober_ =
-      std::make_unique<health::Prober>(*io_, table_, std::move(targets_), seed(),
+      std::make_unique<health::Prober>(*io_, table_, std::move(targets_), random_seed(),
                                        [this](const health::Transition& transition) { on_transition(transition); });
   started.set_value({});
   prober_->run();
@@ -155,8 +155,14 @@ void ProberThread::request_probe(pool::BackendId id) {
 // ---- a worker ----
 
 WorkerThread::WorkerThread(Setup setup, const pool::Snapshot& snapshot, pool::BackendTable& table,
-                           worker::Admission& admission, worker::ProbeRequests* probes)
-    : setup_(std::move(setup)), snapshot_(snapshot), table_(table), admission_(admission), probes_(probes) {}
+                           worker::Admission& admission, worker::SourceLimits* source_limits,
+                           worker::ProbeRequests* probes)
+    : setup_(std::move(setup)),
+      snapshot_(snapshot),
+      table_(table),
+      admission_(admission),
+      source_limits_(source_limits),
+      probes_(probes) {}
 
 WorkerThread::~WorkerThread() {
   if (!thread_.joinable()) return;
@@ -186,10 +192,10 @@ void WorkerThread::main(std::promise<std::string>& started, const std::function<
                                        worker::WorkerOptions{.index = setup_.index,
                                                              .slots = setup_.capacity.slots,
                                                              .pipes = setup_.capacity.pipes,
-                                                             .seed = seed(),
+                                                             .seed = random_seed(),
                                                              .sessions = setup_.capacity.sessions,
                                                              .upstream_sockets = setup_.capacity.upstream_sockets},
-                                       probes_);
+                                       probes_, source_limits_);
   worker_->start();
   const bool running = worker_->pass(io_->now());  // submits the accepts
   started.set_value({});

@@ -45,6 +45,9 @@ class ProberThread : public worker::ProbeRequests {
   std::thread thread_;
 };
 
+/// A number that clients cannot know.
+[[nodiscard]] std::uint64_t random_seed();
+
 /// What a worker had left when it stopped; all zero unless there is a bug.
 struct Leftovers {
   std::uint64_t connections = 0;  // and UDP sessions
@@ -63,8 +66,9 @@ class WorkerThread {
     std::vector<worker::ListenerSocket> sockets;
   };
 
+  /// `source_limits` may be null when no listener has limits by source address.
   WorkerThread(Setup setup, const pool::Snapshot& snapshot, pool::BackendTable& table, worker::Admission& admission,
-               worker::ProbeRequests* probes);
+               worker::SourceLimits* source_limits, worker::ProbeRequests* probes);
   ~WorkerThread();
 
   /// Makes the ring and begins to accept. Empty, or what went wrong. `on_end` runs on the thread when it ends.
@@ -83,6 +87,7 @@ class WorkerThread {
   const pool::Snapshot& snapshot_;
   pool::BackendTable& table_;
   worker::Admission& admission_;
+  worker::SourceLimits* source_limits_;
   worker::ProbeRequests* probes_;
   std::unique_ptr<io::Io> io_;
   std::unique_ptr<worker::Worker> worker_;

@@ -30,6 +30,11 @@ Result<net::AddressText> parse_printable(std::string_view text) {
   return net::parse_address(text);
 }
 
+Result<net::Cidr> parse_network(std::string_view text) {
+  if (text.size() > kAddressBytesMax) return Error{fmt::format("{} is too long for a network", quoted(text))};
+  return net::Cidr::parse(text);  // shows printable characters only
+}
+
 /// A host name without a port, as the contract allows for SRV records: no address, yet clearly meant as a name.
 bool is_bare_name(std::string_view text) {
   const auto belongs = [](char c) {
@@ -146,6 +151,20 @@ void Sources::read(const Place& place, Problems& problems, std::vector<net::Endp
 
 void Sources::write(std::string& out, const std::vector<net::Endpoint>& sources) {
   write_list(out, sources, source_text);
+}
+
+void Networks::read(const Place& place, Problems& problems, std::vector<net::Cidr>& out) {
+  if (!string_or_list(place, problems)) return;
+  out.clear();
+  for (const Place& one : one_or_many(place)) {
+    net::Cidr network;
+    read_one(one, problems, network, parse_network);
+    out.push_back(network);
+  }
+}
+
+void Networks::write(std::string& out, const std::vector<net::Cidr>& networks) {
+  write_list(out, networks, [](const net::Cidr& network) { return network.to_string(); });
 }
 
 void BackendAddress::read(const Place& place, Problems& problems, net::Endpoint& out) {

@@ -1,6 +1,6 @@
 #pragma once
-// The values that are addresses or lists of them. In a list an element that is wrong leaves a placeholder (Kind::host,
-// Family::none), so that places and values keep the same index for the checks that follow.
+// The values that are addresses, networks or lists of them. In a list an element that is wrong leaves a placeholder
+// (Kind::host, Family::none), so that places and values keep the same index for the checks that follow.
 
 #include <string>
 #include <string_view>
@@ -35,6 +35,12 @@ struct Binds {
 struct Sources {
   static void read(const Place& place, Problems& problems, std::vector<net::Endpoint>& out);
   static void write(std::string& out, const std::vector<net::Endpoint>& sources);
+};
+
+/// A string or a list; [] is none. "" is an error: as none of `allow` it would be everybody.
+struct Networks {
+  static void read(const Place& place, Problems& problems, std::vector<net::Cidr>& out);
+  static void write(std::string& out, const std::vector<net::Cidr>& networks);
 };
 
 struct BackendAddress {

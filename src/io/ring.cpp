@@ -1,6 +1,7 @@
 #include "ring.hpp"
 
 #include <sched.h>
+#include <signal.h>
 
 #include <cerrno>
 
@@ -85,6 +86,34 @@ void Ring::submit_and_wait(Nanos timeout) {
   io_uring_cqe* first = nullptr;
   const int result =
       io_uring_submit_and_wait_timeout(&ring_, &first, 1, timeout == kNoTimeout ? nullptr : &time, nullptr);
+  MILLRACE_ASSERT(result >= 0 || passes_by_itself(result), "the ring takes what is submitted");
+}
+
+// liburing has this since 2.8 (io_uring_submit_and_wait_min_timeout); the entries are handed over as it does that
+// itself.
+void Ring::submit_and_gather(Nanos timeout, Nanos gather) {
+  struct {  // io_uring_getevents_arg of Linux 6.12; before, min_wait_usec was padding
+    std::uint64_t sigmask = 0;
+    std::uint32_t sigmask_size = _NSIG / 8;
+    std::uint32_t min_wait_usec = 0;
+    std::uint64_t timeout = 0;
+  } argument;
+  static_assert(sizeof argument == sizeof(io_uring_getevents_arg));
+  // Without a limit the kernel would end the wait with the gathering, also when nothing has come.
+  constexpr std::int64_t kLong = 3600;
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
+  __kernel_timespec time{.tv_sec = seconds.count(), .tv_nsec = (timeout - seconds).count()};
+  if (timeout == kNoTimeout) time = {.tv_sec = kLong, .tv_nsec = 0};
+  argument.min_wait_usec = static_cast<std::uint32_t>(gather / std::chrono::microseconds(1));
+  argument.timeout = reinterpret_cast<std::uintptr_t>(&time);
+  const unsigned entries = queued();
+  ring_.sq.sqe_head = ring_.sq.sqe_tail;
+  __atomic_store_n(ring_.sq.ktail, ring_.sq.sqe_tail, __ATOMIC_RELEASE);
+  unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+  if (ring_.enter_ring_fd != ring_.ring_fd) flags |= IORING_ENTER_REGISTERED_RING;
+  constexpr unsigned kMany = 64;
+  const int result = io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), entries, kMany, flags,
+                                     reinterpret_cast<sigset_t*>(&argument), sizeof argument);
   MILLRACE_ASSERT(result >= 0 || passes_by_itself(result), "the ring takes what is submitted");
 }
 

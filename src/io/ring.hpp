@@ -42,6 +42,8 @@ class Ring {
   void submit_and_reap();
   /// Submits, and waits until a completion is there or `timeout` has passed (kNoTimeout: no limit). A signal ends it.
   void submit_and_wait(Nanos timeout);
+  /// The same, but waits for `gather` (< 1 s) at least, or for very many completions. Needs IORING_FEAT_MIN_TIMEOUT.
+  void submit_and_gather(Nanos timeout, Nanos gather);
 
   [[nodiscard]] unsigned queued() const { return io_uring_sq_ready(&ring_); }
   [[nodiscard]] bool full() const { return io_uring_sq_space_left(&ring_) == 0; }

@@ -154,14 +154,22 @@ void UringIo::enter(Instant deadline) {
     if (ring_.queued() == 0 && !ring_.wants_entry() && ++turns_outside_ < kTurnsOutsideMax) return;
     ring_.submit_and_reap();
   } else if (deadline == kNever) {
-    ring_.submit_and_wait(Ring::kNoTimeout);
+    wait(Ring::kNoTimeout);
   } else if (const Nanos left = deadline - read_clock(); left > Nanos::zero()) {
-    ring_.submit_and_wait(left);
+    wait(left);
   } else {
     ring_.submit_and_reap();
   }
   turns_outside_ = 0;
   if (ring_.queued() == 0) scratch_.reuse();
+}
+
+void UringIo::wait(Nanos timeout) {
+  if (gather_time_ > Nanos(0) && timeout > gather_time_) {
+    ring_.submit_and_gather(timeout, gather_time_);
+  } else {
+    ring_.submit_and_wait(timeout);
+  }
 }
 
 void UringIo::reap() {

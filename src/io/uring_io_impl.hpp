@@ -49,6 +49,7 @@ class UringIo final : public Io {
   BufferGroup& datagram_buffers() override;
 
   std::span<const Completion> turn(Instant deadline) override;
+  void set_gather_time(Nanos time) override { gather_time_ = features_.min_wait ? time : Nanos(0); }
   [[nodiscard]] Instant now() const override { return now_; }
   void wake() override;
 
@@ -58,6 +59,7 @@ class UringIo final : public Io {
   void arm_wake();
   void run_splices();
   void enter(Instant deadline);
+  void wait(Nanos timeout);
   void trim_memory();
   void reap();
   void reap_one(const io_uring_cqe& cqe);
@@ -89,6 +91,7 @@ class UringIo final : public Io {
   std::vector<Completion> batch_;
   Instant now_;
   Instant trim_at_ = kNever;         // set while a burst has left memory that may not be needed any more
+  Nanos gather_time_{0};
   std::uint32_t turns_outside_ = 0;  // since the ring was last entered
   int wake_fd_ = -1;
   std::atomic<bool> wake_pending_{false};  // set exactly while wake_fd_ has been written and turn() has not seen it

@@ -7,6 +7,7 @@
 #include <array>
 #include <optional>
 
+#include "address_text.hpp"
 #include "millrace/net/endpoint.hpp"
 
 namespace millrace::net {
@@ -23,14 +24,6 @@ bool is_hex(char c) {
 }
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-/// False for bytes of UTF-8, whether char is signed or not.
-bool is_printable(char c) {
-  return c > ' ' && c < 0x7f;
-}
-
-bool all_digits(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), is_digit);
 }
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
@@ -81,21 +74,6 @@ Result<std::uint32_t> parse_ipv4_octet(std::string_view text) {
     if (octet > 255) return Error{fmt::format("{} is above 255", text)};
   }
   return octet;
-}
-
-Result<std::uint32_t> parse_ipv4(std::string_view host) {
-  const auto wrong = [host](std::string_view why) {
-    return Error{fmt::format("\"{}\" is not an IPv4 address: {}", host, why)};
-  };
-  if (std::count(host.begin(), host.end(), '.') != 3) return wrong("it needs four numbers");
-  std::uint32_t address = 0;
-  std::string_view rest = host;
-  for (int i = 0; i < 4; ++i) {
-    const Result<std::uint32_t> octet = parse_ipv4_octet(take_label(rest));
-    if (!octet) return wrong(octet.error());
-    address = address << 8U | octet.value();
-  }
-  return address;
 }
 
 std::optional<Error> check_label(std::string_view host, std::string_view label) {
@@ -169,6 +147,30 @@ bool looks_like_ipv6(std::string_view text) {
 
 }  // namespace
 
+bool is_printable(std::string_view text) {
+  // False for bytes of UTF-8, whether char is signed or not.
+  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+bool all_digits(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), is_digit);
+}
+
+Result<std::uint32_t> parse_ipv4(std::string_view text) {
+  const auto wrong = [text](std::string_view why) {
+    return Error{fmt::format("\"{}\" is not an IPv4 address: {}", text, why)};
+  };
+  if (std::count(text.begin(), text.end(), '.') != 3) return wrong("it needs four numbers");
+  std::uint32_t address = 0;
+  std::string_view rest = text;
+  for (int i = 0; i < 4; ++i) {
+    const Result<std::uint32_t> octet = parse_ipv4_octet(take_label(rest));
+    if (!octet) return wrong(octet.error());
+    address = address << 8U | octet.value();
+  }
+  return address;
+}
+
 Result<AddressText> parse_address(std::string_view text) {
   if (text.empty()) return Error{"the address is empty"};
   if (text.substr(0, 5) == "unix:") {
@@ -176,7 +178,7 @@ Result<AddressText> parse_address(std::string_view text) {
     if (!endpoint) return Error{endpoint.error()};
     return AddressText{AddressText::Kind::endpoint, endpoint.value(), {}};
   }
-  if (!std::all_of(text.begin(), text.end(), is_printable)) {
+  if (!is_printable(text)) {
     return Error{"the address contains a space, a control character or one that is not ASCII"};
   }
   if (contains(text, "://")) return Error{fmt::format("\"{}\" is a URL: write only host:port", text)};

@@ -63,7 +63,11 @@ Listener build_listener(const config::Listener& from, const std::vector<Pool>& p
           .forwarding = from.forwarding,
           .protocol = from.protocol,
           .responses = from.responses,
-          .max_sessions = from.max_sessions};
+          .max_sessions = from.max_sessions,
+          .allow = net::CidrSet(from.allow),
+          .deny = net::CidrSet(from.deny),
+          .max_connections_per_ip = from.max_connections_per_ip,
+          .connection_rate_per_ip = from.connection_rate_per_ip};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "access.hpp"
 #include "millrace/base/assert.hpp"
 
 namespace millrace::worker {
@@ -37,25 +38,53 @@ bool is_local_fault(int error) {
   }
 }
 
+CloseReason close_reason(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::connect_failed:
+      return CloseReason::connect_failed;
+    case Refusal::local_error:
+      return CloseReason::local_error;
+    default:
+      return CloseReason::no_backend;
+  }
+}
+
 }  // namespace
 
 void Worker::begin_connection(ListenerState& listener, io::Fd client) {
   counters_.accepted.add();
-  Connection* connection = connections_.take(client, listener.listener, flow_options_[listener.listener], context_.now);
-  if (connection == nullptr) {  // only after a burst far beyond the limit within one batch
-    counters_.refused.add();
-    io_.close(client, io::CloseMode::reset);
-    return;
-  }
   const pool::Pool& pool = pool_of(listener.listener);
-  if (pool.algorithm == balance::Algorithm::source_hash) {
-    connection->client_hash = net::hash_client(io_.peer(client), pool.hash.prefix_v4, pool.hash.prefix_v6,
+  const bool hashed = pool.algorithm == balance::Algorithm::source_hash;
+  const bool guarded = access_->guards(listener.listener);
+  net::Endpoint peer;
+  if (hashed || guarded) peer = io_.peer(client);
+  Access::Entry entry;
+  if (guarded) {
+    // Whoever ends at once must not get round the limits that way: a backend would be connected to for nothing.
+    if (peer.family() == net::Family::none) return turn_away(client, Refusal::client_gone);
+    entry = access_->enter(listener.listener, net::IpEndpoint::from(peer), context_.now);
+    if (entry.refusal) return turn_away(client, *entry.refusal);
+  }
+  Connection* connection =
+      connections_.take(client, listener.listener, entry.hold, flow_options_[listener.listener], context_.now);
+  if (connection == nullptr) {
+    access_->leave(listener.listener, entry.hold);
+    return turn_away(client, Refusal::no_slot);
+  }
+  if (hashed) {
+    connection->client_hash = net::hash_client(peer, pool.hash.prefix_v4, pool.hash.prefix_v6,
                                                pool.hash.key == pool::HashKey::source_ip_port);
   }
   connection->admitted = admission_.admit(listener.listener);
   if (connection->admitted) return connect(*connection);
   connection->flow.wait(context_, kNever);
   listener.parked.push_back({connection->flow.slot(), connection->flow.generation()});
+}
+
+/// A client for which nothing has been done yet.
+void Worker::turn_away(io::Fd client, Refusal refusal) {
+  counters_.refused[static_cast<std::size_t>(refusal)].add();
+  io_.close(client, io::CloseMode::reset);
 }
 
 const pool::Pool& Worker::pool_of(std::uint32_t listener) const {
@@ -92,7 +121,7 @@ void Worker::connect(Connection& connection) {
   const pool::Pool& pool = snapshot_.pools[pool_index];
   if (connection.attempts > pool.retries) {
     const bool ours = is_local_fault(connection.flow.connect_error());
-    return refuse(connection, ours ? CloseReason::local_error : CloseReason::connect_failed);
+    return refuse(connection, ours ? Refusal::local_error : Refusal::connect_failed);
   }
   pool::PickRequest request{.client_hash = connection.client_hash, .tried = connection.tried};
   if (pool.algorithm == balance::Algorithm::random_two) request.random = rng_.next();
@@ -108,7 +137,7 @@ void Worker::connect(Connection& connection) {
       return connection.flow.wait(context_, context_.now + std::min(pool.connect_timeout, kTurnaround));
     case PickOutcome::all_full:
     case PickOutcome::none:
-      return refuse(connection, connection.attempts > 0 ? CloseReason::connect_failed : CloseReason::no_backend);
+      return refuse(connection, connection.attempts > 0 ? Refusal::connect_failed : Refusal::no_backend);
   }
 }
 
@@ -123,7 +152,7 @@ void Worker::connect_to(Connection& connection, std::uint32_t backend_index) {
   if (error == 0) return;
   count_local_fault(error);
   release_backend(connection);
-  if (connection.attempts > pool.retries) return refuse(connection, CloseReason::local_error);
+  if (connection.attempts > pool.retries) return refuse(connection, Refusal::local_error);
   connection.flow.wait(context_, context_.now + kLocalFaultPause);
 }
 
@@ -154,9 +183,9 @@ net::Endpoint Worker::source_for(std::uint32_t pool_index, const pool::Backend& 
   return {};
 }
 
-void Worker::refuse(Connection& connection, CloseReason reason) {
-  counters_.refused.add();
-  handle(connection, connection.flow.abort(context_, reason));
+void Worker::refuse(Connection& connection, Refusal refusal) {
+  counters_.refused[static_cast<std::size_t>(refusal)].add();
+  handle(connection, connection.flow.abort(context_, close_reason(refusal)));
 }
 
 void Worker::release_backend(Connection& connection) {
@@ -169,6 +198,7 @@ void Worker::release_backend(Connection& connection) {
 void Worker::end_connection(Connection& connection) {
   release_backend(connection);
   if (connection.admitted) admission_.release(connection.listener);
+  access_->leave(connection.listener, connection.source_hold);
   counters_.closed[static_cast<std::size_t>(connection.flow.close_reason())].add();
   connections_.give_back(&connection);
   // Descriptors are free again: whoever paused for the lack of them may go on.

@@ -11,13 +11,15 @@
 namespace millrace::worker {
 
 struct Worker::Connection {
-  Connection(SlotId id, io::Fd client, std::uint32_t of_listener, const flow::FlowOptions& options, Instant now)
-      : flow(id.index, id.generation, client, options, now), listener(of_listener) {}
+  Connection(SlotId id, io::Fd client, std::uint32_t of_listener, std::uint32_t hold, const flow::FlowOptions& options,
+             Instant now)
+      : flow(id.index, id.generation, client, options, now), listener(of_listener), source_hold(hold) {}
 
   flow::TcpFlow flow;
   pool::TriedSet tried;
   std::uint64_t client_hash = 0;    // source_hash only
   std::uint32_t listener;           // index into Snapshot::listeners
+  std::uint32_t source_hold = 0;    // of its address, in Access
   std::uint32_t backend = 0;        // index into the pool's backends; meaningful while holds_backend
   std::uint16_t attempts = 0;       // connects begun
   bool holds_backend = false;       // it is counted in the backend's active connections

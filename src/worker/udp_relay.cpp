@@ -16,6 +16,22 @@ using flow::CloseReason;
 using flow::UdpSession;
 using io::OpKind;
 
+namespace {
+
+/// What becomes of the datagrams of a client that may not have a session.
+Drop drop_of(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::denied:
+      return Drop::denied;
+    case Refusal::source_limit:
+      return Drop::source_limit;
+    default:
+      return Drop::rate_limit;
+  }
+}
+
+}  // namespace
+
 UdpRelay::UdpRelay(const Shared& shared, std::span<const ListenerSocket> sockets, const WorkerOptions& options)
     : shared_(shared),
       io_(shared.io),
@@ -104,8 +120,9 @@ void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instan
   counters_.bytes_from_clients.add(received.payload.size());
   if (received.truncated) return drop(buffer, datagrams, Drop::truncated);
   const flow::ClientKey key{.client = received.from, .local = received.to, .socket = number};
-  UdpSession* session = session_for(key, sockets_[number].listener, now);
-  if (session == nullptr) return drop(buffer, datagrams, stopping_ ? Drop::stopping : Drop::session_limit);
+  Drop refusal{};
+  UdpSession* session = session_for(key, sockets_[number].listener, now, refusal);
+  if (session == nullptr) return drop(buffer, datagrams, refusal);
   sessions_.note_request(*session, datagrams, now);
   if (const std::optional<Drop> problem = ensure_routed(*session, now)) {
     end(*session, CloseReason::no_backend, now);
@@ -117,20 +134,40 @@ void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instan
   }
 }
 
-/// The client's session, a new one if it has none; null when there is no place for it.
-UdpSession* UdpRelay::session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now) {
+/// The client's session, a new one if it has none; null and a reason when it may not have one.
+UdpSession* UdpRelay::session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now, Drop& problem) {
   UdpSession* session = sessions_.find(key);
   if (session != nullptr) {
     CloseReason reason = CloseReason::none;
     if (!over(*session, now, reason)) return session;
     end(*session, reason, now);
   }
-  if (stopping_ || !admit(listener)) return nullptr;
-  session = sessions_.open(key, listener, now);
+  return open(key, listener, now, problem);
+}
+
+UdpSession* UdpRelay::open(const flow::ClientKey& key, std::uint32_t listener, Instant now, Drop& problem) {
+  const auto refuse = [&problem](Drop reason) -> UdpSession* {
+    problem = reason;
+    return nullptr;
+  };
+  if (stopping_) return refuse(Drop::stopping);
+  Access::Entry entry;
+  if (shared_.access.guards(listener)) {
+    // Before admit(), so that nobody is evicted for a client that may not come in.
+    entry = shared_.access.enter(listener, key.client, now);
+    if (entry.refusal) return refuse(drop_of(*entry.refusal));
+  }
+  if (!admit(listener)) {
+    shared_.access.leave(listener, entry.hold);
+    return refuse(Drop::session_limit);
+  }
+  UdpSession* session = sessions_.open(key, listener, now);
   if (session == nullptr) {
     shared_.admission.release_session(listener);
-    return nullptr;
+    shared_.access.leave(listener, entry.hold);
+    return refuse(Drop::session_limit);
   }
+  session->source_hold = entry.hold;
   counters_.sessions.add();
   return session;
 }
@@ -162,6 +199,7 @@ void UdpRelay::end(UdpSession& session, CloseReason reason, Instant now) {
 void UdpRelay::end_uncounted(UdpSession& session, CloseReason reason, Instant now) {
   if (session.routed()) unroute(session, now);
   counters_.sessions_closed[static_cast<std::size_t>(reason)].add();
+  shared_.access.leave(session.listener, session.source_hold);
   sessions_.close(session);
 }
 
@@ -269,6 +307,7 @@ void UdpRelay::end_of_pass(Instant now) {
   end_idle(now);
   if (stopping_ && now >= stop_at_) abort(CloseReason::drain);
   flush();
+  adapt_gathering(now);
   if (io_.datagram_buffers().free_count() > 0) {
     for (const std::uint32_t socket : starved_) {
       if (!stopping_) arm(socket);
@@ -278,6 +317,20 @@ void UdpRelay::end_of_pass(Instant now) {
   }
   if (stopping_) return close_sockets();
   wake_at_ = upstreams_.trim(now);
+}
+
+void UdpRelay::adapt_gathering(Instant now) {
+  if (now - window_began_ < kGatherWindow) return;
+  const double seconds = std::chrono::duration<double>(now - window_began_).count();
+  const auto datagrams = static_cast<double>(window_datagrams_);
+  const bool pays = datagrams >= static_cast<double>(kGatherRate) * seconds &&
+                    datagrams >= kGatherMerge * static_cast<double>(window_messages_);
+  window_began_ = now;
+  window_datagrams_ = 0;
+  window_messages_ = 0;
+  if (pays == gathering_) return;
+  gathering_ = pays;
+  io_.set_gather_time(pays ? kGatherTime : Nanos(0));
 }
 
 void UdpRelay::end_idle(Instant now) {

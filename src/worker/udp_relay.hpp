@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "access.hpp"
 #include "millrace/base/rng.hpp"
 #include "millrace/flow/outbox.hpp"
 #include "millrace/flow/session_table.hpp"
@@ -37,6 +38,7 @@ class UdpRelay {
     const pool::Snapshot& snapshot;
     pool::BackendTable& table;
     Admission& admission;
+    Access& access;
     std::vector<pool::Picker>& pickers;
     ProbeRequests* probes;
     Counters& counters;
@@ -92,7 +94,9 @@ class UdpRelay {
   // From clients.
   void on_request(std::uint32_t number, const io::Completion& completion, Instant now);
   void forward_request(std::uint32_t number, io::BufferId buffer, Instant now);
-  [[nodiscard]] flow::UdpSession* session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now);
+  [[nodiscard]] flow::UdpSession* session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now,
+                                              Drop& problem);
+  [[nodiscard]] flow::UdpSession* open(const flow::ClientKey& key, std::uint32_t listener, Instant now, Drop& problem);
   [[nodiscard]] bool admit(std::uint32_t listener);
   [[nodiscard]] bool over(const flow::UdpSession& session, Instant now, flow::CloseReason& reason) const;
   void end(flow::UdpSession& session, flow::CloseReason reason, Instant now);
@@ -125,6 +129,7 @@ class UdpRelay {
   void drop(io::BufferId buffer, std::uint64_t datagrams, Drop reason);
   void count_drop(Drop reason, std::uint64_t datagrams);
   void flush();
+  void adapt_gathering(Instant now);
 
   void arm(std::uint32_t socket);
   void close_when_idle(ListeningSocket& socket);
@@ -143,7 +148,12 @@ class UdpRelay {
   flow::Outbox outbox_;
   std::vector<Returned> returned_;
   std::vector<std::uint32_t> starved_;  // listening sockets whose receive ended for lack of buffers
-  Instant wake_at_ = kNever;            // for upstream sockets that are to be closed
+  // Of the present window, to see whether gathering pays.
+  Instant window_began_{};
+  std::uint64_t window_datagrams_ = 0;
+  std::uint64_t window_messages_ = 0;
+  bool gathering_ = false;
+  Instant wake_at_ = kNever;  // for upstream sockets that are to be closed
   Instant stop_at_ = kNever;
   bool stopping_ = false;
 };

@@ -159,6 +159,8 @@ void UdpRelay::resend_returned(Instant now) {
 
 void UdpRelay::flush() {
   outbox_.flush([this](Message& message) {
+    ++window_messages_;
+    window_datagrams_ += message.datagrams;
     if (message.direction == Direction::to_client) {
       ++sockets_[message.way.socket].sends;
       return;
@@ -204,7 +206,10 @@ void UdpRelay::on_send_failed(Message& message, int error, Instant now) {
     if (!outbox_.split(message)) count_drop(Drop::no_memory, 1);
     return;
   }
-  if (message.direction == Direction::to_backend && is_unreachable(error)) return on_not_reached(message, now);
+  if (message.direction == Direction::to_backend) {
+    if (is_unreachable(error)) return on_not_reached(message, now);
+    take_errors(message.way.socket, now);  // what is kept counts against the socket's receive buffer
+  }
   give_up(message, drop_reason(error));
 }
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "access.hpp"
 #include "connection.hpp"
 #include "millrace/base/assert.hpp"
 #include "millrace/base/log.hpp"
@@ -39,7 +40,8 @@ flow::Forwarding forwarding_of(pool::Forwarding forwarding) {
 }  // namespace
 
 Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& table, Admission& admission,
-               std::span<const ListenerSocket> sockets, const WorkerOptions& options, ProbeRequests* probes)
+               std::span<const ListenerSocket> sockets, const WorkerOptions& options, ProbeRequests* probes,
+               SourceLimits* source_limits)
     : io_(io),
       snapshot_(snapshot),
       table_(table),
@@ -50,6 +52,7 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
       timers_(io.now()),
       pipes_(io, options.pipes, std::min(options.pipes, kPipesKept)),
       context_{.io = io, .timers = timers_, .pipes = pipes_, .totals = totals_, .now = io.now()},
+      access_(std::make_unique<Access>(snapshot, source_limits)),
       connections_(options.slots) {
   for (const pool::Listener& listener : snapshot.listeners) {
     flow_options_.push_back({.idle_timeout = listener.idle_timeout,
@@ -76,6 +79,7 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
                                                        .snapshot = snapshot_,
                                                        .table = table_,
                                                        .admission = admission_,
+                                                       .access = *access_,
                                                        .pickers = pickers_,
                                                        .probes = probes_,
                                                        .counters = counters_,

@@ -54,6 +54,19 @@ TEST_CASE("turn() ends when its deadline has passed, not before") {
   CHECK(driver->now() >= deadline);
 }
 
+TEST_CASE("a wait that gathers ends with its deadline, with a wake-up, and with one completion alone") {
+  Driver driver;
+  driver->set_gather_time(std::chrono::microseconds(500));
+  const Instant deadline = driver->now() + std::chrono::milliseconds(3);
+  while (driver->now() < deadline) CHECK(driver->turn(deadline).empty());
+  std::thread waker([&driver] { driver->wake(); });
+  driver->turn(far_from(driver->now()));
+  waker.join();
+  CHECK(driver->now() < far_from(deadline));
+  driver->set_gather_time(Nanos(0));
+  CHECK(driver->turn(driver->now()).empty());
+}
+
 TEST_CASE("now() is the time of the last turn") {
   Driver driver;
   driver.turn(driver->now());

@@ -87,6 +87,7 @@ class BuggyIo final : public io::Io {
   io::BufferGroup& datagram_buffers() override { return real_.datagram_buffers(); }
 
   std::span<const io::Completion> turn(Instant deadline) override;
+  void set_gather_time(Nanos time) override { real_.set_gather_time(time); }
   [[nodiscard]] Instant now() const override { return real_.now(); }
   void wake() override { real_.wake(); }
 

@@ -11,6 +11,7 @@
 
 #include "millrace/balance/algorithm.hpp"
 #include "millrace/base/time.hpp"
+#include "millrace/net/cidr.hpp"
 #include "millrace/net/endpoint.hpp"
 
 namespace millrace::config {
@@ -44,6 +45,7 @@ struct Runtime {
 
 /// The idle_timeout of a udp listener that is not given one.
 inline constexpr Nanos kUdpIdleTimeout = std::chrono::seconds(60);
+inline constexpr std::uint32_t kRatePerIpMax = 100'000;
 
 /// Keys that are only for the other protocol keep their defaults.
 struct Listener {
@@ -60,6 +62,10 @@ struct Listener {
   Forwarding forwarding = Forwarding::automatic;
   std::uint32_t responses = 0;     // udp: replies to each request, after which a session ends; 0: by idle time only
   std::uint32_t max_sessions = 0;  // udp; 0: "auto", as many as the sockets towards the backends can carry
+  std::vector<net::Cidr> allow;    // empty: everybody
+  std::vector<net::Cidr> deny;     // wins over allow
+  std::uint32_t max_connections_per_ip = 0;  // udp: sessions; 0: no limit
+  std::uint32_t connection_rate_per_ip = 0;  // new ones a second, with a burst of as many; 0: no limit
 
   friend bool operator==(const Listener&, const Listener&);
 };

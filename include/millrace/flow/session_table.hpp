@@ -101,6 +101,7 @@ struct UdpSession {
   /// The largest datagrams of which trains get through: to the backend, and to the client.
   std::array<std::uint16_t, 2> train_segment_max = {0xffff, 0xffff};
   std::array<std::uint32_t, 2> gathering = {0, 0};  // used by Outbox
+  std::uint32_t source_hold = 0;                    // used by the worker: of the limits of its client's address
 
  private:
   friend class SessionTable;

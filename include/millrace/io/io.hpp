@@ -184,6 +184,9 @@ class Io {
   /// Submits what is queued, waits until something completes, `deadline` passes or wake() is called, and returns a
   /// bounded batch, valid until the next call. May be empty. A deadline at or before now() means: do not wait.
   virtual std::span<const Completion> turn(Instant deadline) = 0;
+  /// From now on a wait in turn() that began lasts at least this long, unless very many completions come: what comes
+  /// meanwhile is handed back together. 0, as at the start: it ends with the first. Only a hint (kernel 6.12).
+  virtual void set_gather_time(Nanos /*time*/) {}
   /// The time of the last turn().
   [[nodiscard]] virtual Instant now() const = 0;
   /// Ends a wait in turn(), now or the next one. The only member that other threads may call.

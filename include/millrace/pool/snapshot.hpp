@@ -13,6 +13,7 @@
 #include "millrace/balance/maglev.hpp"
 #include "millrace/base/time.hpp"
 #include "millrace/config/config.hpp"
+#include "millrace/net/cidr.hpp"
 #include "millrace/net/endpoint.hpp"
 #include "millrace/pool/backend_table.hpp"
 
@@ -57,8 +58,12 @@ struct Listener {
   bool keepalive = true;
   Forwarding forwarding = Forwarding::automatic;
   Protocol protocol = Protocol::tcp;
-  std::uint32_t responses = 0;     // udp; 0: sessions end by idle time only
-  std::uint32_t max_sessions = 0;  // udp, over all workers; 0: derived at start
+  std::uint32_t responses = 0;               // udp; 0: sessions end by idle time only
+  std::uint32_t max_sessions = 0;            // udp, over all workers; 0: derived at start
+  net::CidrSet allow{};                      // empty: everybody
+  net::CidrSet deny{};                       // wins over allow
+  std::uint32_t max_connections_per_ip = 0;  // 0: no limit
+  std::uint32_t connection_rate_per_ip = 0;  // new ones a second; 0: no limit
 };
 
 struct Snapshot {

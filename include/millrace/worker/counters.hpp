@@ -22,6 +22,20 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
+/// Why a client's connection was closed before it had a backend.
+enum class Refusal : std::uint8_t {
+  denied,        // by `allow` or `deny`
+  source_limit,  // its address has as many connections as it may have
+  rate_limit,    // its address makes new ones too fast
+  client_gone,   // it ended before its address was known, where that matters
+  no_slot,       // after a burst far beyond the limit of connections
+  no_backend,
+  connect_failed,
+  local_error,  // this machine ran out of something
+};
+inline constexpr unsigned kRefusals = 8;
+[[nodiscard]] std::string_view name(Refusal refusal);
+
 /// Why a datagram was not forwarded.
 enum class Drop : std::uint8_t {
   truncated,      // it did not fit into a buffer
@@ -35,8 +49,11 @@ enum class Drop : std::uint8_t {
   send_failed,    // any other error of the send
   no_memory,      // more messages in flight than planned for
   stopping,
+  denied,        // a new client, and its address may not have a session (see Refusal)
+  source_limit,  // likewise
+  rate_limit,
 };
-inline constexpr unsigned kDrops = 11;
+inline constexpr unsigned kDrops = 14;
 [[nodiscard]] std::string_view name(Drop drop);
 
 /// A message is what one receive or one send handles: a datagram or a train of them. Received datagrams are forwarded
@@ -67,10 +84,12 @@ struct Counters {
   Counter connect_failures;  // the backend's fault
   Counter local_faults;      // ours: ports, descriptors, memory
   Counter port_exhausted;    // of those, EADDRNOTAVAIL
-  Counter refused;           // no backend could serve the connection
+  std::array<Counter, kRefusals> refused;
   Counter late_completions;  // for a slot that has been reused; must stay 0
   std::array<Counter, flow::kCloseReasons> closed;
   UdpCounters udp;
+
+  [[nodiscard]] std::uint64_t refused_total() const;
 };
 
 }  // namespace millrace::worker

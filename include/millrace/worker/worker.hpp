@@ -24,6 +24,7 @@
 #include "millrace/pool/snapshot.hpp"
 #include "millrace/worker/admission.hpp"
 #include "millrace/worker/counters.hpp"
+#include "millrace/worker/source_limits.hpp"
 
 namespace millrace::worker {
 
@@ -50,12 +51,15 @@ struct WorkerOptions {
   std::uint32_t upstream_sockets = 1024;  // open at most
 };
 
+class Access;
 class UdpRelay;
 
 class Worker {
  public:
+  /// `source_limits`, of all workers, may be null when no listener has limits by source address.
   Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& table, Admission& admission,
-         std::span<const ListenerSocket> sockets, const WorkerOptions& options, ProbeRequests* probes = nullptr);
+         std::span<const ListenerSocket> sockets, const WorkerOptions& options, ProbeRequests* probes = nullptr,
+         SourceLimits* source_limits = nullptr);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -90,11 +94,12 @@ class Worker {
   void on_accept(ListenerState& listener, const io::Completion& completion);
   void on_accept_error(ListenerState& listener, int error);
   void begin_connection(ListenerState& listener, io::Fd client);
+  void turn_away(io::Fd client, Refusal refusal);
   void handle(Connection& connection, flow::Verdict verdict);
   void on_connect_failed(Connection& connection);
   void connect(Connection& connection);
   void connect_to(Connection& connection, std::uint32_t backend);
-  void refuse(Connection& connection, flow::CloseReason reason);
+  void refuse(Connection& connection, Refusal refusal);
   void release_backend(Connection& connection);
   [[nodiscard]] const pool::Pool& pool_of(std::uint32_t listener) const;
   void count_local_fault(int error);
@@ -128,7 +133,8 @@ class Worker {
   std::vector<flow::FlowOptions> flow_options_;  // by listener
   std::vector<pool::Picker> pickers_;            // by pool
   std::vector<std::uint32_t> next_source_;       // by pool
-  std::vector<ListenerState> listeners_;         // by socket
+  std::unique_ptr<Access> access_;
+  std::vector<ListenerState> listeners_;  // by socket
   Slab<Connection> connections_;
   std::vector<SlotId> starved_;    // flows that wait for buffers; entries of ended flows are skipped
   std::unique_ptr<UdpRelay> udp_;  // null without a UDP listener

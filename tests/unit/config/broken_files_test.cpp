@@ -97,12 +97,6 @@ TEST_CASE("what the contract has and millrace does not yet") {
       {with_pool("[admin]\nsocket = \"/run/x\""), "6:2: admin is not built yet; remove it"},
       {with_listener("accept_proxy = \"off\""), "4:1: listeners.web.accept_proxy is not built yet; remove it"},
       {with_listener("proxy_trusted = []"), "4:1: listeners.web.proxy_trusted is not built yet; remove it"},
-      {with_listener("allow = []"), "4:1: listeners.web.allow is not built yet; remove it"},
-      {with_listener("deny = []"), "4:1: listeners.web.deny is not built yet; remove it"},
-      {with_listener("max_connections_per_ip = 0"),
-       "4:1: listeners.web.max_connections_per_ip is not built yet; remove it"},
-      {with_listener("connection_rate_per_ip = 0"),
-       "4:1: listeners.web.connection_rate_per_ip is not built yet; remove it"},
       {with_listener("access_log = \"off\""), "4:1: listeners.web.access_log is not built yet; remove it"},
       {with_listener("routes = []"), "4:1: listeners.web.routes is not built yet; remove it"},
       {with_listener("preread_timeout = \"5s\""), "4:1: listeners.web.preread_timeout is not built yet; remove it"},
@@ -123,7 +117,7 @@ TEST_CASE("what the contract has and millrace does not yet") {
       {with_backends("[{ address = \"_http._tcp.app.internal\", resolve = \"srv\" }]"),
        "5:25: pools.web.backends[0].address: host names are not built yet, give an IP address\n"
        "5:52: pools.web.backends[0].resolve is not built yet; remove it"},
-      {with_pool("[defaults.listener]\nallow = []"), "7:1: defaults.listener.allow is not built yet; remove it"},
+      {with_pool("[defaults.listener]\nroutes = []"), "7:1: defaults.listener.routes is not built yet; remove it"},
   });
 }
 
@@ -197,6 +191,12 @@ TEST_CASE("numbers out of range") {
        "4:11: listeners.web.backlog: 2147483648 is out of range, use 1 to 2147483647"},
       {with_listener("max_connections = -1"),
        "4:19: listeners.web.max_connections: -1 is out of range, use 0 to 4000000"},
+      {with_listener("max_connections_per_ip = 4000001"),
+       "4:26: listeners.web.max_connections_per_ip: 4000001 is out of range, use 0 to 4000000"},
+      {with_listener("protocol = \"udp\"\nmax_connections_per_ip = -1"),
+       "5:26: listeners.web.max_connections_per_ip: -1 is out of range, use 0 to 4000000"},
+      {with_listener("connection_rate_per_ip = 100001"),
+       "4:26: listeners.web.connection_rate_per_ip: 100001 is out of range, use 0 to 100000"},
       {with_pool("retries = 101"), "6:11: pools.web.retries: 101 is out of range, use 0 to 100"},
       {with_pool("max_connections_per_backend = -1"),
        "6:31: pools.web.max_connections_per_backend: -1 is out of range, use 0 to 4000000"},
@@ -284,6 +284,28 @@ TEST_CASE("addresses") {
       {with_pool("source = \"fd00::9\""), "6:10: pools.web.source: an IPv6 source, but the pool has no IPv6 backend"},
       {kGoodListener + "[pools.web]\nbackends = [\"[fd00::1]:80\"]\nsource = [\"fd00::9\", \"10.0.0.9\"]",
        "6:22: pools.web.source[1]: an IPv4 source, but the pool has no IPv4 backend"},
+  });
+}
+
+TEST_CASE("networks") {
+  check({
+      {with_listener("allow = [\"10.0.0.1/8\"]"),
+       R"(4:10: listeners.web.allow[0]: "10.0.0.1/8" has bits beyond its prefix, did you mean "10.0.0.0/8"?)"},
+      {with_listener("deny = [\"10.0.0.0/8\", \"10.0.0.0/33\", \"::/0\", \"all\"]"),
+       "4:23: listeners.web.deny[1]: prefix 33 is above 32\n"
+       R"(4:46: listeners.web.deny[3]: "all" is no IP address; a network is like "10.0.0.0/8")"},
+      {with_listener("allow = \"\""), "4:9: listeners.web.allow: the network is empty"},
+      {with_listener("allow = [\"\"]"), "4:10: listeners.web.allow[0]: the network is empty"},
+      {with_listener("allow = [10]"), "4:10: listeners.web.allow[0]: expected a string, found a whole number"},
+      {with_listener("allow = 10"),
+       "4:9: listeners.web.allow: expected a string or a list of strings, found a whole number"},
+      {with_listener("deny = \"10.0.0.1:80\""), "4:8: listeners.web.deny: a network has no port"},
+      {with_listener("deny = \"\\u001b[31m\""),
+       "4:8: listeners.web.deny: the network contains a space, a control character or one that is not ASCII"},
+      {with_listener("deny = \"" + std::string(301, '1') + "\""),
+       "4:8: listeners.web.deny: \"" + std::string(80, '1') + "…\" is too long for a network"},
+      {with_pool("[defaults.listener]\nallow = [\"10.0.0.1/8\"]"),
+       R"(7:10: defaults.listener.allow[0]: "10.0.0.1/8" has bits beyond its prefix, did you mean "10.0.0.0/8"?)"},
   });
 }
 

@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "millrace/config/config.hpp"
 #include "snippets.hpp"
@@ -19,6 +20,12 @@ Config load_good(const std::string& text) {
   REQUIRE(loaded.config.has_value());
   CHECK(loaded.diagnostics.empty());
   return *loaded.config;
+}
+
+std::vector<net::Cidr> networks(std::initializer_list<const char*> texts) {
+  std::vector<net::Cidr> out;
+  for (const char* text : texts) out.push_back(net::Cidr::parse(text).value());
+  return out;
 }
 
 TEST_CASE("the least that works has every default") {
@@ -67,6 +74,10 @@ half_close_timeout = "1m30s"
 max_connection_duration = "2h"
 keepalive = false
 forwarding = "splice"
+allow = ["10.0.0.0/8", "2001:db8::1"]
+deny = ["10.0.0.1"]
+max_connections_per_ip = 20
+connection_rate_per_ip = 30
 [pools.db]
 balance = "source_hash"
 connect_timeout = "250ms"
@@ -110,6 +121,10 @@ max_ejected = 1.0
   CHECK(l.max_connection_duration == 2h);
   CHECK_FALSE(l.keepalive);
   CHECK(l.forwarding == Forwarding::splice);
+  CHECK(l.allow == networks({"10.0.0.0/8", "2001:db8::1/128"}));
+  CHECK(l.deny == networks({"10.0.0.1/32"}));
+  CHECK(l.max_connections_per_ip == 20);
+  CHECK(l.connection_rate_per_ip == 30);
   REQUIRE(config.pools.size() == 1);
   const Pool& p = config.pools[0];
   CHECK(p.balance == balance::Algorithm::source_hash);
@@ -138,6 +153,10 @@ idle_timeout = "5s"
 max_connection_duration = "2h"
 responses = 1
 max_sessions = 50000
+allow = "10.0.0.0/8"
+deny = []
+max_connections_per_ip = 4000000
+connection_rate_per_ip = 100000
 [pools.dns]
 backends = ["10.0.0.1:53"]
 health = { type = "udp", port = 54, send = "\u0000", expect = "x" }
@@ -151,6 +170,10 @@ health = { type = "udp", port = 54, send = "\u0000", expect = "x" }
   CHECK(l.max_connection_duration == 2h);
   CHECK(l.responses == 1);
   CHECK(l.max_sessions == 50000);
+  CHECK(l.allow == networks({"10.0.0.0/8"}));
+  CHECK(l.deny.empty());
+  CHECK(l.max_connections_per_ip == 4'000'000);
+  CHECK(l.connection_rate_per_ip == 100'000);
   const Health& health = config.pools[0].health;
   CHECK(health.type == HealthType::udp);
   CHECK(health.port == 54);
@@ -217,6 +240,30 @@ TEST_CASE("the protocol may be inherited, and the listener's own idle_timeout st
   CHECK(config.listeners[0].idle_timeout == 60s);
   CHECK(config.listeners[1].idle_timeout == 3s);
   CHECK(config.listeners[2].idle_timeout == 1h);
+}
+
+TEST_CASE("who may connect is inherited list by list") {
+  const Config config = load_good(R"(
+[defaults.listener]
+pool = "web"
+allow = ["10.0.0.0/8"]
+deny = ["10.0.0.1"]
+max_connections_per_ip = 5
+[listeners.a]
+bind = "*:1"
+[listeners.b]
+bind = "*:2"
+protocol = "udp"
+allow = []
+deny = "::ffff:192.0.2.0/120"
+[pools.web]
+backends = ["10.0.0.1:80"]
+)");
+  CHECK(config.listeners[0].allow == networks({"10.0.0.0/8"}));
+  CHECK(config.listeners[0].deny == networks({"10.0.0.1"}));
+  CHECK(config.listeners[1].allow.empty());
+  CHECK(config.listeners[1].deny == networks({"192.0.2.0/24"}));
+  CHECK(config.listeners[1].max_connections_per_ip == 5);
 }
 
 // ---- how to probe ----

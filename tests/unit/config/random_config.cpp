@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace millrace::config::test {
 namespace {
@@ -81,6 +82,16 @@ net::AddressText bind(Rng& rng, std::size_t index, Unix may_be_unix) {
   return text;
 }
 
+std::vector<net::Cidr> networks(Rng& rng) {
+  static constexpr std::array<std::string_view, 8> kNetworks = {
+      "10.0.0.0/8", "0.0.0.0/0", "192.0.2.1", "::/0", "2001:db8::/32", "::1", "::ffff:10.0.0.0/104", "fe80::/10"};
+  std::vector<net::Cidr> out;
+  for (auto left = number(rng, 0, 3); left > 0; --left) {
+    out.push_back(net::Cidr::parse(kNetworks[rng.below(kNetworks.size())]).value());
+  }
+  return out;
+}
+
 void fill_tcp(Rng& rng, Listener& l) {
   l.backlog = number(rng, 1, 100'000);
   l.half_close_timeout = duration(rng, 0);
@@ -103,6 +114,10 @@ Listener listener(Rng& rng, std::size_t index, const Pool& pool) {
   l.max_connections = number(rng, 0, 4'000'000);
   l.idle_timeout = duration(rng, 0);
   l.max_connection_duration = duration(rng, 0);
+  l.allow = networks(rng);
+  l.deny = networks(rng);
+  l.max_connections_per_ip = number(rng, 0, 4'000'000);
+  l.connection_rate_per_ip = number(rng, 0, kRatePerIpMax);
   if (l.protocol == Protocol::tcp) {
     fill_tcp(rng, l);
   } else {

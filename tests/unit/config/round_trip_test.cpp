@@ -89,6 +89,10 @@ TEST_CASE("configurations that differ are not equal") {
   CHECK(differs([](Config& c) { c.listeners[0].protocol = Protocol::udp; }));
   CHECK(differs([](Config& c) { c.listeners[0].responses = 1; }));
   CHECK(differs([](Config& c) { c.listeners[0].max_sessions = 1; }));
+  CHECK(differs([](Config& c) { c.listeners[0].allow.emplace_back(); }));
+  CHECK(differs([](Config& c) { c.listeners[0].deny.emplace_back(); }));
+  CHECK(differs([](Config& c) { c.listeners[0].max_connections_per_ip = 1; }));
+  CHECK(differs([](Config& c) { c.listeners[0].connection_rate_per_ip = 1; }));
   CHECK(differs([](Config& c) { c.pools[0].backends[0].address.set_port(81); }));
   CHECK(differs([](Config& c) { c.pools[0].health.type = HealthType::udp; }));
   CHECK(differs([](Config& c) { c.pools[0].health.interval += Nanos(1); }));
@@ -116,6 +120,10 @@ idle_timeout = "1m"
 max_connection_duration = "0s"
 responses = 0
 max_sessions = "auto"
+allow = []
+deny = []
+max_connections_per_ip = 0
+connection_rate_per_ip = 0
 )");
 }
 
@@ -141,6 +149,10 @@ half_close_timeout = "1m"
 max_connection_duration = "0s"
 keepalive = true
 forwarding = "auto"
+allow = []
+deny = []
+max_connections_per_ip = 0
+connection_rate_per_ip = 0
 
 [pools.web]
 balance = "least_conn"

@@ -34,6 +34,25 @@ TEST_CASE("snapshot: primaries first, then backups, each in the order of the fil
   for (std::uint32_t i = 0; i < 5; ++i) CHECK(pool.backends[i].backup == (i >= 3));
 }
 
+TEST_CASE("snapshot: who may connect") {
+  config::Config config;
+  config.pools = {pool_of(Algorithm::first, {backend("a")})};
+  config.listeners = {listener("open", "p"), listener("guarded", "p")};
+  config.listeners[1].allow = {net::Cidr::parse("10.0.0.0/8").value()};
+  config.listeners[1].deny = {net::Cidr::parse("10.0.0.1").value()};
+  config.listeners[1].max_connections_per_ip = 5;
+  config.listeners[1].connection_rate_per_ip = 6;
+  const Snapshot snapshot = build_snapshot(config);
+  CHECK(snapshot.listeners[0].allow.empty());
+  CHECK(snapshot.listeners[0].deny.empty());
+  CHECK(snapshot.listeners[0].max_connections_per_ip == 0);
+  CHECK(snapshot.listeners[1].allow.contains(net::IpEndpoint::ipv4(0x0a000002, 1)));
+  CHECK_FALSE(snapshot.listeners[1].deny.contains(net::IpEndpoint::ipv4(0x0a000002, 1)));
+  CHECK(snapshot.listeners[1].deny.contains(net::IpEndpoint::ipv4(0x0a000001, 1)));
+  CHECK(snapshot.listeners[1].max_connections_per_ip == 5);
+  CHECK(snapshot.listeners[1].connection_rate_per_ip == 6);
+}
+
 TEST_CASE("snapshot: ids in the order of the file, over all pools, whatever is a backup") {
   config::Config config;
   config.pools = {pool_of(Algorithm::first, {spare("s"), backend("a")}), pool_of(Algorithm::first, {backend("b")}),

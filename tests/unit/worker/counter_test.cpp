@@ -46,4 +46,18 @@ TEST_CASE("Counters: one for every reason to close") {
   CHECK(counters.closed.front().get() == 0);
 }
 
+TEST_CASE("Counters: why clients were refused") {
+  Counters counters;
+  counters.refused[static_cast<std::size_t>(Refusal::denied)].add(2);
+  counters.refused[static_cast<std::size_t>(Refusal::local_error)].add(3);
+  CHECK(counters.refused_total() == 5);
+  CHECK(name(Refusal::denied) == "denied");
+  CHECK(name(Refusal::source_limit) == "source_limit");
+  CHECK(name(Refusal::rate_limit) == "rate_limit");
+  CHECK(name(Refusal::local_error) == "local_error");
+  CHECK(name(Drop::truncated) == "truncated");
+  CHECK(name(Drop::denied) == "denied");
+  CHECK(name(Drop::rate_limit) == "rate_limit");
+}
+
 }  // namespace millrace::worker
