@@ -8,7 +8,7 @@ import pytest
 from harness.backends import echo as echo_stream
 from harness.datagrams import DATAGRAM_BYTES_MAX, ask, ask_all, echo, name_and_echo, pending
 from harness.servers import has_ipv6
-from harness.sockets import connect, exchange, free_port_of_both, pattern
+from harness.sockets import connect, exchange, free_port, pattern
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
 
@@ -86,7 +86,7 @@ def test_backends_of_both_families(udp_balancer, udp_backend, client):
 
 def test_tcp_and_udp_on_one_port_number(balancer, backend, udp_backend, client):
     """Ports of TCP and of UDP are different things with the same names, on both sides."""
-    port = free_port_of_both()
+    port = free_port()
     for _ in range(20):
         stream_server = backend(echo_stream)
         try:

@@ -12,7 +12,7 @@ from harness.backends import sink as sink_stream
 from harness.config import FAST_HEALTH, PATIENT_HEALTH, backend_entry, toml_table
 from harness.datagrams import ask, ask_patiently, echo, pending, sink
 from harness.servers import Dnsmasq, Flood, Iperf3, program
-from harness.sockets import connect, exchange, free_port_of_both, pattern
+from harness.sockets import connect, exchange, free_port, pattern
 from harness.waiting import wait_until
 
 
@@ -91,7 +91,7 @@ def test_dns_servers_die_and_come_back(udp_balancer, three_dnsmasq, tmp_path, lo
 
 @pytest.fixture
 def iperf3(balancer, closing, tmp_path):
-    port = free_port_of_both()
+    port = free_port()
     running = balancer([closing(Iperf3(tmp_path))], listener={"bind": f"127.0.0.1:{port}"},
                        more_listeners={"datagrams": {"protocol": "udp", "bind": f"127.0.0.1:{port}"}})
 

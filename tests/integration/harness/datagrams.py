@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 
-from .sockets import address_text, family_of
+from .sockets import address_text, bind_quietly, family_of
 from .waiting import DEADLINE, wait_until
 
 DATAGRAM_BYTES_MAX = 65507  # over IPv4
@@ -36,7 +36,10 @@ class UdpBackend:
         """Receives, on the same address as before if there was one."""
         self._socket = self._new_socket(family_of(self.address), socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        self._socket.bind(self.address)
+        if self.address[1] == 0:
+            bind_quietly(self._socket, self.address[0])  # while it is stopped nobody, the balancer included, gets it
+        else:
+            self._socket.bind(self.address)
         self.address = self._socket.getsockname()[:2]
         self._stop, stopping = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, args=(self._socket, stopping), daemon=True)

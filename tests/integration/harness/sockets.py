@@ -142,20 +142,26 @@ def pattern(size, seed):
     return random.Random(seed).randbytes(size)
 
 
-def free_port(host="127.0.0.1"):
-    """A port that was free a moment ago, for programs that cannot say which one they got. Their users retry."""
-    with socket.socket(family_of((host, 0)), socket.SOCK_STREAM) as sock:
-        sock.bind((host, 0))
-        return sock.getsockname()[1]
-
-
-def free_port_of_both(host="127.0.0.1"):
-    """A port number that is free for TCP and for UDP, where the kernel does not look for ports that programs leave to it."""
+def quiet_ports():
+    """Ports in no order that the kernel gives to nobody by itself: whoever leaves one finds it free when he comes back."""
     lowest_ephemeral = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
-    for port in random.sample(range(10_000, max(lowest_ephemeral, 11_000)), 100):
+    return random.sample(range(10_000, max(lowest_ephemeral, 11_000)), 100)
+
+
+def free_port(host="127.0.0.1"):
+    """A port that TCP and UDP had free a moment ago, for programs that cannot say which one they got. Users retry."""
+    for port in quiet_ports():
         with socket.socket(family_of((host, 0)), socket.SOCK_STREAM) as stream, \
                 socket.socket(family_of((host, 0)), socket.SOCK_DGRAM) as datagrams, contextlib.suppress(OSError):
             stream.bind((host, port))
             datagrams.bind((host, port))
             return port
     raise AssertionError("no port is free for both TCP and UDP")
+
+
+def bind_quietly(sock, host):
+    """Binds to a free port of quiet_ports()."""
+    for port in quiet_ports():
+        with contextlib.suppress(OSError):
+            return sock.bind((host, port))
+    raise AssertionError(f"no port of {host} is free")
