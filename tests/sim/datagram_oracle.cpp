@@ -227,6 +227,7 @@ bool DatagramOracle::may_be_evicted(const Session& session) const {
 }
 
 void DatagramOracle::replies_handed(Place& place, std::uint64_t datagrams) {
+  place.disturbed_at = context_.clock.now();
   if (!place.owner) return;
   Session& session = sessions_[*place.owner];
   if (session.over || session.place != &place) return;
@@ -244,7 +245,7 @@ void DatagramOracle::replies_handed(Place& place, std::uint64_t datagrams) {
 
 void DatagramOracle::error_taken(int /*worker*/, const DatagramSocket& socket, const io::DatagramError& error) {
   Place& place = place_of(socket, error.to);
-  place.failed_at = context_.clock.now();
+  place.disturbed_at = context_.clock.now();
   if (place.owner) sessions_[*place.owner].may_leave = true;
   if (error.quote.size() > kQuotedWhole) return;
   const std::optional<Note> note = Note::read(error.quote);
@@ -384,8 +385,8 @@ void DatagramOracle::move(Session& session, Place& place, std::uint32_t backend,
   session.moved = context_.clock.now();
   session.sure = 0;
   if (begins) session.started = context_.clock.now();
-  const bool failed_now = place.failed_at == context_.clock.now();  // it was there already when the error was taken
-  session.may_leave = failed_now || (session.may_leave && session.place == &place);
+  const bool at_once = place.disturbed_at == context_.clock.now();  // it was there already, and not the owner before
+  session.may_leave = at_once || (session.may_leave && session.place == &place);
   session.over = false;
   session.place = &place;
   session.backend = backend;

@@ -113,7 +113,7 @@ class DatagramOracle final : public DatagramObserver {
     std::optional<SessionKey> owner;
     std::set<std::uint32_t> former;  // clients
     Instant last_activity{};
-    Instant failed_at{};  // an error about it was taken
+    Instant disturbed_at{};  // a reply or an error has come by it, last
   };
   struct Session {
     Place* place = nullptr;  // null: unknown
