@@ -186,6 +186,7 @@ DatagramPath Draw::path() {
   DatagramPath path;
   path.mtu = one_in(3) ? between(600, 9000) : 1500;
   path.takes_trains = !one_in(6);
+  path.keeps_trains = one_in(3);
   if (!plan_.calm && one_in(6)) path.datagram_bytes_max = between(400, 2000);
   return path;
 }
@@ -205,6 +206,7 @@ void Draw::traffic() {
   traffic.paths = {path(), path(), path()};
   if (one_in(5)) traffic.mtu_drops_after = millis(1, 2000);
   if (!here_.deaths) return;
+  for (DatagramPath& each : traffic.paths) each.keeps_trains = traffic.paths.front().keeps_trains;
   traffic.patient = true;
   traffic.burst_max = std::min(traffic.burst_max, 3U);
 }

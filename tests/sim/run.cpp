@@ -79,6 +79,7 @@ class Run {
   std::unique_ptr<worker::Admission> admission_;
   Oracle oracle_;
   World world_;
+  DatagramSessions datagram_sessions_;
   DatagramOracle datagram_oracle_;
   DatagramWorld datagram_world_;
   std::vector<Machine> machines_;
@@ -95,7 +96,8 @@ Run::Run(const RunOptions& options)
       table_(pool::backend_rows(plan_.config)),
       oracle_(context_, plan_.limits()),
       world_(context_, kernel_, oracle_, plan_.listeners, plan_.backends, plan_.traffic),
-      datagram_oracle_(context_, plan_.datagrams.rules(snapshot_), table_),
+      datagram_sessions_(context_, plan_.datagrams.rules(snapshot_), table_),
+      datagram_oracle_(context_, datagram_sessions_),
       datagram_world_(context_, kernel_.datagrams, datagram_oracle_, plan_.datagrams.addresses(),
                       plan_.datagrams.backends, plan_.datagrams.traffic) {
   context_.faults = plan_.faults;
@@ -126,13 +128,13 @@ void Run::prepare_datagrams() {
   datagram_world_.backend_changed = [this](const net::IpEndpoint& backend, bool alive) {
     if (plan_.datagrams.probed) backend_changed(backend, alive);
   };
-  datagram_oracle_.evictions = [this] {
+  datagram_sessions_.evictions = [this] {
     return std::accumulate(machines_.begin(), machines_.end(), std::uint64_t{0}, [](auto sum, const Machine& machine) {
       const worker::UdpCounters& counters = machine.worker->counters().udp;
       return sum + counters.sessions_closed[static_cast<std::size_t>(CloseReason::evicted)].get();
     });
   };
-  datagram_oracle_.short_of_sockets = [this](int worker) {
+  datagram_sessions_.short_of_sockets = [this](int worker) {
     const Machine& machine = machines_[static_cast<std::size_t>(worker)];
     return machine.worker->upstream_sockets() >= plan_.datagrams.upstream_sockets;
   };
@@ -222,13 +224,13 @@ void Run::backend_changed(const net::IpEndpoint& backend, bool alive) {
 }
 
 void Run::request_stop(Nanos drain) {
-  stop_asked_ = datagram_oracle_.stopping = true;
+  stop_asked_ = datagram_sessions_.stopping = true;
   context_.trace.note("stop", -1, 0, drain.count() / 1'000'000);
   for (Machine& machine : machines_) machine.worker->request_stop(context_.clock.now() + drain);
 }
 
 void Run::request_stop_now() {
-  stop_asked_ = datagram_oracle_.stopping = true;
+  stop_asked_ = datagram_sessions_.stopping = true;
   context_.trace.note("stop now", -1, 0);
   for (Machine& machine : machines_) machine.worker->request_stop_now();
 }
@@ -472,7 +474,7 @@ void Run::check_datagrams() {
   check_datagram_counters();
   if (plan_.stop != StopPlan::at_end) return;
   if (plan_.datagrams.calm) datagram_oracle_.settle_calm();
-  if (plan_.datagrams.deaths) datagram_oracle_.settle_deaths();
+  if (plan_.datagrams.deaths) datagram_oracle_.settle_deaths(plan_.datagrams.traffic.paths.front().keeps_trains);
 }
 
 }  // namespace
