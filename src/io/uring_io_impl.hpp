@@ -90,7 +90,7 @@ class UringIo final : public Io {
   Ring ring_;
   std::vector<Completion> batch_;
   Instant now_;
-  Instant trim_at_ = kNever;         // set while a burst has left memory that may not be needed any more
+  Instant trim_at_ = kNever;  // set while a burst has left memory that may not be needed any more
   Nanos gather_time_{0};
   std::uint32_t turns_outside_ = 0;  // since the ring was last entered
   int wake_fd_ = -1;

@@ -187,14 +187,19 @@ bool UdpRelay::admit(std::uint32_t listener) {
   if (sessions_.size() < sessions_.capacity() && shared_.admission.admit_session(listener)) return true;
   UdpSession* victim = sessions_.evictable(listener);
   if (victim == nullptr) return false;
-  end(*victim, CloseReason::evicted, victim->last_activity);
-  return shared_.admission.admit_session(listener);
+  close(*victim, CloseReason::evicted, victim->last_activity);
+  return true;  // in the victim's place: given back, another worker might take it
 }
 
 void UdpRelay::end(UdpSession& session, CloseReason reason, Instant now) {
+  shared_.admission.release_session(session.listener);
+  close(session, reason, now);
+}
+
+/// Ends a session and keeps its place among the listener's sessions.
+void UdpRelay::close(UdpSession& session, CloseReason reason, Instant now) {
   if (session.routed()) unroute(session, now);
   counters_.sessions_closed[static_cast<std::size_t>(reason)].add();
-  shared_.admission.release_session(session.listener);
   shared_.access.leave(session.listener, session.source_hold);
   sessions_.close(session);
 }

@@ -106,6 +106,7 @@ class UdpRelay {
   [[nodiscard]] bool admit(std::uint32_t listener);
   [[nodiscard]] bool over(const flow::UdpSession& session, Instant now, flow::CloseReason& reason) const;
   void end(flow::UdpSession& session, flow::CloseReason reason, Instant now);
+  void close(flow::UdpSession& session, flow::CloseReason reason, Instant now);
 
   // The way to a backend.
   [[nodiscard]] std::optional<Drop> ensure_routed(flow::UdpSession& session, Instant now);

@@ -65,7 +65,7 @@ struct UdpSession {
       std::uint32_t hash = 0;
       std::uint16_t segment_bytes = 0;
     };
-    std::array<Message, 8> messages_{};
+    std::array<Message, 16> messages_{};
     std::uint8_t next_ = 0;
     std::uint8_t known_ = 0;
   };
