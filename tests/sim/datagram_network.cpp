@@ -191,6 +191,7 @@ void DatagramNetwork::deliver(const Datagram& datagram) {
     context_.trace.note("queue full", -1, socket->fd);
     return;
   }
+  if (socket->received.empty()) socket->waits_since = context_.clock.now();
   socket->received.push_back(datagram);
   socket->received_bytes += size;
   changed(socket->fd);
@@ -204,6 +205,7 @@ bool DatagramNetwork::joins(const Train& train, const Datagram& next) {
 }
 
 Train DatagramNetwork::take(DatagramSocket& socket) {
+  socket.waits_since = context_.clock.now();
   const auto next = [&socket] {
     Datagram datagram = std::move(socket.received.front());
     socket.received.pop_front();
@@ -224,6 +226,14 @@ Train DatagramNetwork::take(DatagramSocket& socket) {
   }
   if (count == 1) train.segment_bytes = 0;
   return train;
+}
+
+const DatagramSocket* DatagramNetwork::stuck(Nanos patience) const {
+  for (const auto& socket : sockets_) {
+    const bool waits = !socket->closed && !socket->received.empty();
+    if (waits && context_.clock.now() - socket->waits_since > patience) return socket.get();
+  }
+  return nullptr;
 }
 
 // ---- errors ----

@@ -85,6 +85,7 @@ struct DatagramSocket {
 
   std::deque<Datagram> received;
   std::size_t received_bytes = 0;
+  Instant waits_since{};  // the last time that one was taken, or came when there was none
   std::deque<DatagramFailure> errors;
   int error = 0;  // pending, told once
   bool closed = false;
@@ -153,6 +154,8 @@ class DatagramNetwork {
   void fail(DatagramFailure failure);
 
   [[nodiscard]] bool is_here(const net::IpEndpoint& address) const;
+  /// One at which datagrams have waited for so long that nobody can be taking them; null when there is none.
+  [[nodiscard]] const DatagramSocket* stuck(Nanos patience) const;
   [[nodiscard]] const Losses& losses() const { return losses_; }
 
  private:

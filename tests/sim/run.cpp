@@ -65,6 +65,7 @@ class Run {
   void check_all_given_back();
   void check_bytes();
   void check_session_limits() const;
+  void check_nothing_waits() const;
   void check_datagrams_given_back(const Machine& machine) const;
   void check_datagram_counters() const;
   void check_datagrams();
@@ -177,6 +178,7 @@ void Run::plan_events() {
     check_calm_loop();
     // A short send means an error to a flow, as it does in the kernel; ours may have no error that follows.
     if (buffers_left() && plan_.faults.short_send == 0) oracle_.check_nobody_waits();
+    check_nothing_waits();
     finishing_ = true;
     context_.trace.note("the faults stop", -1, 0);
     context_.faults = Faults::none();
@@ -244,6 +246,7 @@ RunResult Run::go() {
   datagram_world_.start();
   for (Machine& machine : machines_) machine.worker->start();
   run_until([this] { return finishing_ && everyone_left(); }, "a flow or a session outlives its peers");
+  check_nothing_waits();
   request_stop(Nanos(0));
   run_until([this] { return all_stopped(); }, "a worker does not stop");
   check_all_given_back();
@@ -417,6 +420,15 @@ void Run::check_session_limits() const {
     }
   }
   if (active > most) context_.trace.fail("more active than sessions", fmt::format("{} and {}", active, most));
+}
+
+/// Three seconds are far more than any lack of buffers and all faults of a run can add up to.
+void Run::check_nothing_waits() const {
+  if (stop_asked_) return;  // what comes then is left where it is
+  const DatagramSocket* socket = kernel_.datagrams.stuck(std::chrono::seconds(3));
+  if (socket == nullptr) return;
+  context_.trace.fail("datagrams wait in vain",
+                      fmt::format("{} at #{}, port {}", socket->received.size(), socket->fd, socket->address.port()));
 }
 
 void Run::check_datagrams_given_back(const Machine& machine) const {
