@@ -225,6 +225,18 @@ TEST_CASE("a train is cut into its datagrams") {
   CHECK(f.arrived[3].payload.empty());
 }
 
+TEST_CASE("on one machine a train stays one") {
+  Fixture f;
+  f.path = {.keeps_trains = true};
+  CHECK(f.send("aaaabbbbcc", 4) == 10);
+  static_cast<void>(f.turn());
+  REQUIRE(f.arrived.size() == 1);
+  CHECK(f.arrived[0].segment_bytes == 4);
+  std::vector<std::string> texts;
+  for_each_datagram(f.arrived[0], [&](const Datagram& one) { texts.push_back(text_of(one.payload)); });
+  CHECK(texts == std::vector<std::string>{"aaaa", "bbbb", "cc"});
+}
+
 TEST_CASE("a reply leaves from the address it is told to") {
   Fixture f(kEverywhere);
   const std::string text = "reply";

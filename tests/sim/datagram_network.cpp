@@ -93,14 +93,15 @@ std::int64_t DatagramNetwork::send(DatagramSocket& socket, const net::IpEndpoint
   if (train) {
     if (const int error = refusal(path, ip_header(to) + kUdpHeader + segment_bytes, segment_bytes)) return -error;
   }
-  const std::size_t step = train ? segment_bytes : std::max<std::size_t>(bytes.size(), 1);
   const net::IpEndpoint source = source_of(socket, from);
-  std::size_t offset = 0;
-  do {  // an empty datagram is one, too
-    const auto piece = bytes.subspan(offset, std::min(step, bytes.size() - offset));
-    carry({.from = source, .to = to, .payload = Payload(piece.begin(), piece.end())}, true);
-    offset += step;
-  } while (offset < bytes.size());
+  if (train && path.keeps_trains) {
+    carry({.from = source, .to = to, .payload = Payload(bytes.begin(), bytes.end()), .segment_bytes = segment_bytes},
+          true);
+    return static_cast<std::int64_t>(bytes.size());
+  }
+  for_each_datagram(bytes, train ? segment_bytes : 0, [&](std::span<const std::byte> one) {
+    carry({.from = source, .to = to, .payload = Payload(one.begin(), one.end())}, true);
+  });
   return static_cast<std::int64_t>(bytes.size());
 }
 
@@ -190,6 +191,7 @@ void DatagramNetwork::deliver(const Datagram& datagram) {
     context_.trace.note("queue full", -1, socket->fd);
     return;
   }
+  if (socket->received.empty()) socket->waits_since = context_.clock.now();
   socket->received.push_back(datagram);
   socket->received_bytes += size;
   changed(socket->fd);
@@ -203,6 +205,7 @@ bool DatagramNetwork::joins(const Train& train, const Datagram& next) {
 }
 
 Train DatagramNetwork::take(DatagramSocket& socket) {
+  socket.waits_since = context_.clock.now();
   const auto next = [&socket] {
     Datagram datagram = std::move(socket.received.front());
     socket.received.pop_front();
@@ -223,6 +226,14 @@ Train DatagramNetwork::take(DatagramSocket& socket) {
   }
   if (count == 1) train.segment_bytes = 0;
   return train;
+}
+
+const DatagramSocket* DatagramNetwork::stuck(Nanos patience) const {
+  for (const auto& socket : sockets_) {
+    const bool waits = !socket->closed && !socket->received.empty();
+    if (waits && context_.clock.now() - socket->waits_since > patience) return socket.get();
+  }
+  return nullptr;
 }
 
 // ---- errors ----

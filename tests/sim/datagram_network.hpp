@@ -9,10 +9,12 @@
 //    pending error, which ends the next receive or fails the next send (that datagram is not sent), once; and its
 //    details wait in the error queue. Taking one from the queue makes the next one's error the pending one, or clears
 //    it. A full queue loses the details, not the pending error. Other sockets never learn of it.
+//  - A train to a socket on the same machine stays one: if that is not there, one error quotes all of its bytes.
 //  - Datagrams of one way arrive in order, unless the reordering fault says otherwise.
 //  - Equal-sized datagrams of one sender that wait one behind the other may be received as one train (UDP_GRO); the
 //    last may be shorter. Empty ones never.
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -34,7 +36,26 @@ struct Datagram {
   net::IpEndpoint from;
   net::IpEndpoint to;
   Payload payload;
+  std::uint32_t segment_bytes = 0;  // of a train that nobody has cut up on its way; else 0
 };
+
+/// Each datagram of a message; an empty one is one. `segment_bytes` 0: it is a single datagram.
+template <class F>
+void for_each_datagram(std::span<const std::byte> bytes, std::uint32_t segment_bytes, F&& visit) {
+  const std::size_t step = segment_bytes == 0 ? std::max<std::size_t>(bytes.size(), 1) : segment_bytes;
+  std::size_t offset = 0;
+  do {
+    visit(bytes.subspan(offset, std::min(step, bytes.size() - offset)));
+    offset += step;
+  } while (offset < bytes.size());
+}
+template <class F>
+void for_each_datagram(const Datagram& train, F&& visit) {
+  if (train.segment_bytes == 0) return visit(train);
+  for_each_datagram(train.payload, train.segment_bytes, [&](std::span<const std::byte> bytes) {
+    visit(Datagram{.from = train.from, .to = train.to, .payload = Payload(bytes.begin(), bytes.end())});
+  });
+}
 
 /// What an ICMP message says about a datagram, or the kernel about one that it could not send.
 struct DatagramFailure {
@@ -64,6 +85,7 @@ struct DatagramSocket {
 
   std::deque<Datagram> received;
   std::size_t received_bytes = 0;
+  Instant waits_since{};  // the last time that one was taken, or came when there was none
   std::deque<DatagramFailure> errors;
   int error = 0;  // pending, told once
   bool closed = false;
@@ -77,6 +99,7 @@ struct DatagramSocket {
 struct DatagramPath {
   std::uint32_t mtu = 1500;
   bool takes_trains = true;                  // otherwise sending one gives EIO
+  bool keeps_trains = false;                 // it does not leave the machine, so nobody cuts them up
   std::uint32_t datagram_bytes_max = 65507;  // above that: EMSGSIZE
 };
 
@@ -131,6 +154,8 @@ class DatagramNetwork {
   void fail(DatagramFailure failure);
 
   [[nodiscard]] bool is_here(const net::IpEndpoint& address) const;
+  /// One at which datagrams have waited for so long that nobody can be taking them; null when there is none.
+  [[nodiscard]] const DatagramSocket* stuck(Nanos patience) const;
   [[nodiscard]] const Losses& losses() const { return losses_; }
 
  private:

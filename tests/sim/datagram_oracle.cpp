@@ -8,21 +8,14 @@
 namespace millrace::sim {
 namespace {
 
-/// Each datagram of a message. An empty one is one.
-template <class F>
-void for_each_datagram(std::span<const std::byte> bytes, std::uint32_t segment_bytes, F&& visit) {
-  const std::size_t step = segment_bytes == 0 ? std::max<std::size_t>(bytes.size(), 1) : segment_bytes;
-  std::size_t offset = 0;
-  do {
-    visit(bytes.subspan(offset, std::min(step, bytes.size() - offset)));
-    offset += step;
-  } while (offset < bytes.size());
-}
-
 Payload joined(std::span<const std::span<const std::byte>> slices) {
   Payload bytes;
   for (const auto& slice : slices) bytes.insert(bytes.end(), slice.begin(), slice.end());
   return bytes;
+}
+
+std::uint64_t hash(std::span<const std::byte> bytes) {
+  return net::hash_bytes({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
 /// The error is about reaching the backend, or may be.
@@ -40,31 +33,12 @@ Note short_note(NoteKind kind, std::uint32_t client, std::uint32_t length) {
 
 }  // namespace
 
-DatagramOracle::DatagramOracle(Context& context, DatagramRules rules, const pool::BackendTable& table)
-    : context_(context), rules_(std::move(rules)), table_(table) {
-  for (std::uint32_t i = 0; i < rules_.listeners.size(); ++i) {
-    for (const net::IpEndpoint& address : rules_.listeners[i].addresses) {
-      addresses_.push_back(address);
-      listener_by_address_.push_back(i);
-    }
-  }
-}
-
 // ---- who and what ----
-
-std::uint32_t DatagramOracle::address_index(const net::IpEndpoint& address) const {
-  const auto found = std::find(addresses_.begin(), addresses_.end(), address);
-  return found == addresses_.end() ? kNone : static_cast<std::uint32_t>(found - addresses_.begin());
-}
-
-const DatagramRules::Listener& DatagramOracle::listener_of(std::uint32_t address) const {
-  return rules_.listeners[listener_by_address_[address]];
-}
 
 std::uint32_t DatagramOracle::add_client(const net::IpEndpoint& address, const std::vector<net::IpEndpoint>& uses) {
   const auto id = static_cast<std::uint32_t>(clients_.size());
   Client& client = clients_.emplace_back(Client{.address = address, .uses = {}});
-  for (const net::IpEndpoint& local : uses) client.uses.push_back(address_index(local));
+  for (const net::IpEndpoint& local : uses) client.uses.push_back(sessions_.address_number(local));
   client_by_address_[address] = id;
   return id;
 }
@@ -79,7 +53,8 @@ std::uint32_t DatagramOracle::request_leaves(std::uint32_t client, const net::Ip
     ++tally(short_note(NoteKind::request, client, length)).left;
     return kNone;
   }
-  return add_known({.kind = NoteKind::request, .client = client, .address = address_index(to), .length = length});
+  return add_known(
+      {.kind = NoteKind::request, .client = client, .address = sessions_.address_number(to), .length = length});
 }
 
 std::uint32_t DatagramOracle::reply_leaves(const Note& request, std::uint32_t length, bool from_stranger) {
@@ -119,13 +94,11 @@ Note DatagramOracle::read(std::span<const std::byte> bytes, const char* where) c
   return *note;
 }
 
-std::string DatagramOracle::describe(SessionKey key) const {
-  return fmt::format("client {} ({}) at {}", key.first, clients_[key.first].address.to_string(),
-                     addresses_[key.second].to_string());
-}
-
-DatagramOracle::Place& DatagramOracle::place_of(const DatagramSocket& socket, const net::IpEndpoint& backend) {
-  return places_[socket.address][backend];
+std::optional<DatagramSessions::Key> DatagramOracle::session_of(const Note& note) {
+  if (note.client == kNone) return std::nullopt;
+  const std::optional<std::uint32_t> address = address_used(note);
+  if (!address) return std::nullopt;
+  return DatagramSessions::Key{.client = note.client, .address = *address};
 }
 
 // ---- counting ----
@@ -135,7 +108,7 @@ void DatagramOracle::count_handed(const Note& note, const Place* place) {
   if (datagram == nullptr) {
     Tally& all = tally(note);
     ++all.handed;
-    all.place = place;
+    if (place != nullptr) all.places.insert(place);
     return;
   }
   if (datagram->handed++ == 0) datagram->order = ++order_;
@@ -163,8 +136,9 @@ void DatagramOracle::check_order(const Known& datagram) {
   std::uint64_t& last =
       last_order_[{static_cast<std::uint32_t>(datagram.kind), datagram.client, datagram.address, datagram.length}];
   if (datagram.order < last) {
-    context_.trace.fail("out of order",
-                        fmt::format("{}, {} bytes", describe({datagram.client, datagram.address}), datagram.length));
+    context_.trace.fail(
+        "out of order",
+        fmt::format("{}, {} bytes", sessions_.describe({datagram.client, datagram.address}), datagram.length));
   }
   last = datagram.order;
 }
@@ -176,79 +150,32 @@ void DatagramOracle::handed_over(int /*worker*/, const DatagramSocket& socket, c
   ++totals_.messages_in;
   (is_request ? totals_.from_clients : totals_.from_backends) += message.datagrams();
   if (message.truncated) return;  // as if it had not come
-  Place* place = is_request ? nullptr : &place_of(socket, message.from);
+  Place* place = is_request ? nullptr : &sessions_.place(socket.address, message.from);
   std::uint64_t nameless = 0;
   for_each_datagram(message.payload, message.segment_bytes, [&](std::span<const std::byte> bytes) {
     const Note note = read(bytes, "received");
     count_handed(note, place);
-    if (note.client == kNone || !address_used(note)) ++nameless;
+    if (!session_of(note)) ++nameless;
   });
-  if (!is_request) return replies_handed(*place, message.datagrams());
+  if (!is_request) return sessions_.replies_come(*place, message.datagrams());
   net::IpEndpoint local = message.to.family() == net::Family::none ? socket.address : message.to;
   local.set_port(socket.address.port());
-  requests_handed({client_by_address_.at(message.from), address_index(local)}, message.datagrams(), nameless);
-}
-
-void DatagramOracle::requests_handed(SessionKey key, std::uint64_t datagrams, std::uint64_t nameless) {
-  Session& session = sessions_[key];
-  const DatagramRules::Listener& rules = listener_of(key.second);
-  const Instant now = context_.clock.now();
-  const bool idle = rules.idle_timeout > Nanos(0) && now - session.last_activity >= rules.idle_timeout;
-  const bool old = !session.uncertain && rules.max_duration > Nanos(0) && now - session.started >= rules.max_duration;
-  if (session.over || idle || old) session = Session{.started = now, .evictions_then = evictions(), .over = false};
-  if (session.pass != now) {
-    if (session.unsent) session.may_leave = true;  // what came last was dropped, and perhaps the session with it
-    session.pass = now;
-    session.nameless = 0;
-    note_evictions(session);
-    session.unsent = true;
-  }
-  context_.trace.note("requests of client", -1, static_cast<int>(key.first), static_cast<std::int64_t>(datagrams),
-                      static_cast<std::int64_t>(session.requests));
-  session.nameless += nameless;
-  session.ever_nameless = session.ever_nameless || nameless > 0;
-  session.requests += datagrams;
-  session.last_activity = now;
-}
-
-/// A session that may have been evicted may be a new one from now on.
-void DatagramOracle::note_evictions(Session& session) {
-  if (may_be_evicted(session)) {
-    session.may_leave_now = context_.clock.now();
-    session.uncertain = true;
-    session.requests = 0;  // at least
-  }
-  session.sure = session.requests;
-  session.evictions_then = evictions();
-}
-
-bool DatagramOracle::may_be_evicted(const Session& session) const {
-  return session.sure <= 1 && evictions() != session.evictions_then;
-}
-
-void DatagramOracle::replies_handed(Place& place, std::uint64_t datagrams) {
-  place.disturbed_at = context_.clock.now();
-  if (!place.owner) return;
-  Session& session = sessions_[*place.owner];
-  if (session.over || session.place != &place) return;
-  const DatagramRules::Listener& rules = listener_of(place.owner->second);
-  const Instant now = context_.clock.now();
-  const bool idle = rules.idle_timeout > Nanos(0) && now - session.last_activity >= rules.idle_timeout;
-  if (idle) session.may_leave = true;  // it may have ended already, or else it goes on
-  context_.trace.note("replies for client", -1, static_cast<int>(place.owner->first),
-                      static_cast<std::int64_t>(datagrams), static_cast<std::int64_t>(session.replies));
-  session.last_activity = now;
-  session.replies += datagrams;
-  if (rules.responses == 0 || session.replies < session.requests * rules.responses) return;
-  (session.uncertain ? session.may_leave : session.over) = true;
+  const DatagramSessions::Key key{.client = client_by_address_.at(message.from),
+                                  .address = sessions_.address_number(local)};
+  sessions_.requests_come(key, message.datagrams(), nameless);
 }
 
 void DatagramOracle::error_taken(int /*worker*/, const DatagramSocket& socket, const io::DatagramError& error) {
-  Place& place = place_of(socket, error.to);
-  place.disturbed_at = context_.clock.now();
-  if (place.owner) sessions_[*place.owner].may_leave = true;
+  sessions_.error_comes(sessions_.place(socket.address, error.to));
   if (error.quote.size() > kQuotedWhole) return;
-  const std::optional<Note> note = Note::read(error.quote);
+  const auto train = trains_.find(hash(error.quote));
+  for_each_datagram(error.quote, train == trains_.end() ? 0 : train->second,
+                    [this](std::span<const std::byte> bytes) { count_returned(bytes); });
+}
+
+/// A datagram that an error quotes, or the beginning of one.
+void DatagramOracle::count_returned(std::span<const std::byte> bytes) {
+  const std::optional<Note> note = Note::read(bytes);
   if (!note || note->kind != NoteKind::request) return;
   ++totals_.returned;
   Known* datagram = known(*note);
@@ -261,7 +188,7 @@ void DatagramOracle::error_taken(int /*worker*/, const DatagramSocket& socket, c
 }
 
 void DatagramOracle::socket_refused(int worker) {
-  refused_at_[worker] = context_.clock.now();
+  sessions_.socket_refused(worker);
 }
 
 // ---- what the worker sends ----
@@ -289,138 +216,40 @@ void DatagramOracle::sent(int /*worker*/, const DatagramSocket& socket, const io
   for_each_datagram(bytes, message.segment_bytes, [&](std::span<const std::byte> one) {
     ++datagrams;
     const Note note = read(one, "sent");
+    Known* datagram = known(note);
+    if (datagram != nullptr && bytes.size() > kQuotedWhole) datagram->in_long_train = true;
     if (result >= 0) return count_forwarded(note);
-    if (Known* datagram = known(note)) {
+    if (datagram != nullptr) {
       datagram->troubled = true;
-      if (is_request) datagram->failed_by = &place_of(socket, message.to);
+      if (is_request) datagram->failed_by = &sessions_.place(socket.address, message.to);
     } else if (is_request) {
-      ++tally(note).troubled[&place_of(socket, message.to)];
+      ++tally(note).troubled[&sessions_.place(socket.address, message.to)];
     }
   });
   if (result >= 0) {
     ++totals_.messages_out;
+    if (is_request && datagrams > 1 && bytes.size() <= kQuotedWhole) trains_[hash(bytes)] = message.segment_bytes;
     (is_request ? totals_.to_backends : totals_.to_clients) += datagrams;
   } else if (is_request && is_unreachable(-result)) {
-    const Place& place = place_of(socket, message.to);
-    if (place.owner) sessions_[*place.owner].may_leave = true;
+    sessions_.send_fails(sessions_.place(socket.address, message.to));
   }
 }
 
 void DatagramOracle::check_request(int worker, const DatagramSocket& socket, const net::IpEndpoint& to,
                                    const Note& note) {
-  const std::optional<std::uint32_t> address = note.client == kNone ? std::nullopt : address_used(note);
-  if (!address) return check_nameless(place_of(socket, to), note);
-  const Pool& pool = rules_.pools[listener_of(*address).pool];
-  const auto backend = std::find_if(pool.begin(), pool.end(), [&](const auto& b) { return b.address == to; });
-  const SessionKey key{note.client, *address};
-  if (backend == pool.end()) {
-    context_.trace.fail("sent to somebody who is not in the pool", describe(key) + " to " + to.to_string());
-  }
-  Known* datagram = known(note);
-  Session& session = sessions_[key];
-  Place& place = place_of(socket, to);
-  if (session.place != &place && (!place.owner || place.owner == key)) {
-    // One that is sent once more may go the way that it was to go before.
-    if (datagram == nullptr ? tally(note).take_troubled(place) : datagram->failed_by == &place) return;
-  }
-  const bool taken = place.owner != key;  // perhaps back, from one that had taken it meanwhile
-  if (taken) take_place(worker, place, key);
-  if (taken || session.place != &place) move(session, place, static_cast<std::uint32_t>(backend - pool.begin()), key);
-  session.unsent = false;
-  place.last_activity = context_.clock.now();
-  if (session.moved == place.last_activity && !(datagram != nullptr && datagram->troubled)) ++session.requests;
-  if (session.evictions_then == evictions()) session.sure = session.requests;  // nobody was evicted in this pass
-  check_health(session, pool, datagram);
+  Place& place = sessions_.place(socket.address, to);
+  const std::optional<DatagramSessions::Key> key = session_of(note);
+  if (!key) return sessions_.nameless_leaves(place, note.client);
+  if (sessions_.has_moved_on(place, *key) && failed_by(place, note)) return;  // the way that it was to go before
+  const Known* datagram = known(note);
+  const bool again = datagram != nullptr && datagram->troubled;
+  sessions_.request_leaves(place, *key, {.worker = worker, .backend = to, .again = again});
 }
 
-/// One that does not say whose it is: of the place's owner if that is possible, else of somebody who has taken it.
-void DatagramOracle::check_nameless(Place& place, const Note& note) {
-  if (note.client != kNone) place.former.insert(note.client);  // now, or later
-  if (!place.owner) return;
-  Session& owner = sessions_[*place.owner];
-  if (owner.pass == context_.clock.now() && owner.nameless > 0) {
-    --owner.nameless;
-    owner.unsent = false;
-    static_cast<void>(tolerate(owner, rules_.pools[listener_of(place.owner->second).pool]));
-    if (owner.moved == owner.pass) ++owner.requests;
-    return;
-  }
-  owner.may_leave = true;
-  place.former.insert(place.owner->first);
-  place.owner.reset();
-}
-
-void DatagramOracle::take_place(int worker, Place& place, SessionKey key) {
-  const Instant now = context_.clock.now();
-  if (place.owner) {
-    const Session& owner = sessions_[*place.owner];
-    if (owner.place == &place && !may_have_left(owner, *place.owner)) {
-      context_.trace.fail("two sessions in one place", describe(*place.owner) + "; " + describe(key));
-    }
-    const auto refused = refused_at_.find(worker);
-    // At the stop a worker gives its ports back at once, and another may get one of them.
-    const bool shortage =
-        stopping || (refused != refused_at_.end() && refused->second == now) || short_of_sockets(worker);
-    if (now - place.last_activity < kRest && !shortage && place.owner->first != key.first) {
-      context_.trace.fail("a place did not rest", describe(*place.owner) + "; " + describe(key));
-    }
-    place.former.insert(place.owner->first);
-  }
-  place.owner = key;
-}
-
-void DatagramOracle::move(Session& session, Place& place, std::uint32_t backend, SessionKey key) {
-  const bool begins = session.place == nullptr || session.place == &place;
-  if (!begins && !may_have_left(session, key)) {
-    context_.trace.fail("a session moved without a reason", describe(key));
-  }
-  context_.trace.note(begins ? "session begins" : "session moves", -1, static_cast<int>(key.first), backend,
-                      key.second);
-  // Who was there before without a place may have had one all the same: short datagrams do not tell.
-  const bool unseen = session.started < context_.clock.now() && (begins || session.ever_nameless);
-  session.uncertain = !begins || unseen;
-  if (unseen) session.tolerated_until = context_.clock.now() + kLookAgain;
-  session.requests = 0;  // what came before in this pass may have been dropped: they are counted as they are sent
-  session.replies = 0;
-  session.moved = context_.clock.now();
-  session.sure = 0;
-  if (begins) session.started = context_.clock.now();
-  const bool at_once = place.disturbed_at == context_.clock.now();  // it was there already, and not the owner before
-  session.may_leave = at_once || (session.may_leave && session.place == &place);
-  session.over = false;
-  session.place = &place;
-  session.backend = backend;
-}
-
-/// Whether it can be that the session has left its place: it has ended, or has been led to another.
-bool DatagramOracle::may_have_left(const Session& session, SessionKey key) const {
-  const DatagramRules::Listener& rules = listener_of(key.second);
-  const Instant now = context_.clock.now();
-  if (session.over || session.may_leave || stopping) return true;
-  if (session.unsent && session.pass != now) return true;  // its last request was dropped
-  if (rules.idle_timeout > Nanos(0) && now - session.last_activity >= rules.idle_timeout) return true;
-  if (rules.max_duration > Nanos(0) && now - session.started >= rules.max_duration) return true;
-  if (session.uncertain && (rules.responses != 0 || rules.max_duration > Nanos(0))) return true;
-  if (may_be_evicted(session) || session.may_leave_now == now) return true;
-  return table_.health(rules_.pools[rules.pool][session.backend].id) != pool::HealthState::up;
-}
-
-void DatagramOracle::check_health(Session& session, const Pool& pool, const Known* datagram) const {
-  if (is_up(pool[session.backend]) || tolerate(session, pool)) return;
-  const bool once_more = datagram != nullptr && datagram->troubled;  // on the way that was chosen before
-  if (context_.clock.now() < session.tolerated_until || once_more) return;
-  context_.trace.fail("sent to a backend that is not up", pool[session.backend].address.to_string());
-}
-
-bool DatagramOracle::is_up(const DatagramRules::Backend& backend) const {
-  return backend.weight != 0 && table_.health(backend.id) == pool::HealthState::up;
-}
-
-/// Where none is up, any will do, for a while.
-bool DatagramOracle::tolerate(Session& session, const Pool& pool) const {
-  if (std::any_of(pool.begin(), pool.end(), [this](const auto& backend) { return is_up(backend); })) return false;
-  session.tolerated_until = context_.clock.now() + kLookAgain;
-  return true;
+/// Whether a send of it has failed there, so that it may be sent again.
+bool DatagramOracle::failed_by(const Place& place, const Note& note) {
+  const Known* datagram = known(note);
+  return datagram == nullptr ? tally(note).take_troubled(place) : datagram->failed_by == &place;
 }
 
 void DatagramOracle::check_reply(const DatagramSocket& socket, const io::DatagramsToSend& message, const Note& note) {
@@ -440,7 +269,7 @@ void DatagramOracle::check_reply(const DatagramSocket& socket, const io::Datagra
   }
   net::IpEndpoint local = message.from.family() == net::Family::none ? socket.address : message.from;
   local.set_port(socket.address.port());
-  const std::uint32_t from = address_index(local);
+  const std::uint32_t from = sessions_.address_number(local);
   const bool is_used = std::find(client.uses.begin(), client.uses.end(), from) != client.uses.end();
   const bool is_owed = datagram == nullptr || datagram->address == kNone || datagram->address == from || excused;
   if (!is_used || !is_owed) {
@@ -449,14 +278,11 @@ void DatagramOracle::check_reply(const DatagramSocket& socket, const io::Datagra
   }
 }
 
-/// The session that it belongs to has, or may have, left the place by which it has come: another one may have it now.
 bool DatagramOracle::is_late(const Note& reply) {
-  const Known* datagram = known(reply);
-  const Place* place = datagram != nullptr ? datagram->place : tally(reply).place;
-  if (place == nullptr) return false;
-  if (place->former.contains(reply.client)) return true;
-  const std::optional<SessionKey>& owner = place->owner;
-  return owner && owner->first == reply.client && may_have_left(sessions_[*owner], *owner);
+  const auto late_by = [&](const Place* place) { return sessions_.is_late(*place, reply.client); };
+  if (const Known* datagram = known(reply)) return datagram->place != nullptr && late_by(datagram->place);
+  const std::set<const Place*>& places = tally(reply).places;
+  return std::any_of(places.begin(), places.end(), late_by);
 }
 
 // ---- what arrives ----
@@ -497,9 +323,10 @@ void DatagramOracle::settle_calm() const {
   }
 }
 
-void DatagramOracle::settle_deaths() const {
+void DatagramOracle::settle_deaths(bool trains_kept) const {
   for (const Known& datagram : known_) {
     if (datagram.kind != NoteKind::request || datagram.arrived > 0 || datagram.length > kQuotedWhole) continue;
+    if (trains_kept && datagram.in_long_train) continue;
     context_.trace.fail("a request was lost with a backend",
                         fmt::format("client {}, {} bytes: handed over {}, forwarded {}, returned {}", datagram.client,
                                     datagram.length, datagram.handed, datagram.forwarded, datagram.returned));

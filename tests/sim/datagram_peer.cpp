@@ -96,6 +96,10 @@ void DatagramBackend::finish() {
 
 void DatagramBackend::arrives(const Datagram& datagram) {
   if (!alive_) return refuse(datagram);
+  for_each_datagram(datagram, [this](const Datagram& one) { read(one); });
+}
+
+void DatagramBackend::read(const Datagram& datagram) {
   oracle_.request_arrives(datagram);
   const Note note = *Note::read(datagram.payload);  // the oracle has looked at it
   context_.trace.note("backend gets", -1, plan_.address.port(), note.number, note.length);

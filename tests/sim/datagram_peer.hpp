@@ -87,6 +87,7 @@ class DatagramBackend {
 
   /// Plans its deaths, if any.
   void start();
+  /// A datagram, or a train.
   void arrives(const Datagram& datagram);
   /// From now on it answers, as it should.
   void finish();
@@ -97,6 +98,7 @@ class DatagramBackend {
  private:
   void change();
   void refuse(const Datagram& datagram);
+  void read(const Datagram& datagram);
   void reply(const Datagram& request, const Note& note);
 
   Context& context_;

@@ -27,6 +27,7 @@ class Draw {
   Nanos millis(std::uint64_t low, std::uint64_t high) { return milliseconds(between(low, high)); }
   bool one_in(std::uint64_t n) { return random_.one_in(n); }
 
+  void nothing_else();
   void machine();
   void network();
   void pool(std::size_t index);
@@ -48,15 +49,11 @@ class Draw {
 void Draw::plan() {
   const std::uint64_t mix = random_.below(3);
   if (mix == 0) return;
+  if (mix == 2) nothing_else();
   here_.calm = plan_.calm && one_in(2);
   here_.deaths = plan_.calm && !here_.calm;
   here_.probed = one_in(2);
   if (!plan_.calm) plan_.faults.draw_datagrams(random_);
-  if (mix == 2) {
-    plan_.listeners.clear();
-    plan_.config.listeners.clear();
-    plan_.traffic.clients = 0;
-  }
   machine();
   network();
   first_pool_ = plan_.config.pools.size();
@@ -65,6 +62,16 @@ void Draw::plan() {
   const std::size_t listeners = between(1, 2);
   for (std::size_t i = 0; i < listeners; ++i) listener(i);
   traffic();
+}
+
+/// No connections. Calm runs are those in which the most is demanded of datagrams: more of them.
+void Draw::nothing_else() {
+  plan_.listeners.clear();
+  plan_.config.listeners.clear();
+  plan_.traffic.clients = 0;
+  plan_.calm = one_in(3);
+  plan_.faults = plan_.calm ? Faults::none() : Faults::draw(random_);
+  plan_.health_flaps = plan_.health_flaps && !plan_.calm;
 }
 
 void Draw::machine() {
@@ -186,6 +193,7 @@ DatagramPath Draw::path() {
   DatagramPath path;
   path.mtu = one_in(3) ? between(600, 9000) : 1500;
   path.takes_trains = !one_in(6);
+  path.keeps_trains = one_in(3);
   if (!plan_.calm && one_in(6)) path.datagram_bytes_max = between(400, 2000);
   return path;
 }
@@ -205,6 +213,7 @@ void Draw::traffic() {
   traffic.paths = {path(), path(), path()};
   if (one_in(5)) traffic.mtu_drops_after = millis(1, 2000);
   if (!here_.deaths) return;
+  for (DatagramPath& each : traffic.paths) each.keeps_trains = traffic.paths.front().keeps_trains;
   traffic.patient = true;
   traffic.burst_max = std::min(traffic.burst_max, 3U);
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "datagram_network.hpp"
-#include "datagram_oracle.hpp"
+#include "datagram_sessions.hpp"
 #include "datagram_world.hpp"
 #include "millrace/config/config.hpp"
 #include "millrace/pool/snapshot.hpp"

@@ -61,7 +61,7 @@ void DatagramWorld::arrives(const Datagram& datagram) {
   if (const auto backend = backends_.find(datagram.to); backend != backends_.end()) {
     backend->second->arrives(datagram);
   } else if (const auto client = clients_.find(datagram.to); client != clients_.end()) {
-    client->second->arrives(datagram);
+    for_each_datagram(datagram, [&](const Datagram& one) { client->second->arrives(one); });
   } else {
     context_.trace.fail("sent to nobody", datagram.to.to_string());
   }

@@ -65,6 +65,7 @@ class Run {
   void check_all_given_back();
   void check_bytes();
   void check_session_limits() const;
+  void check_nothing_waits() const;
   void check_datagrams_given_back(const Machine& machine) const;
   void check_datagram_counters() const;
   void check_datagrams();
@@ -79,6 +80,7 @@ class Run {
   std::unique_ptr<worker::Admission> admission_;
   Oracle oracle_;
   World world_;
+  DatagramSessions datagram_sessions_;
   DatagramOracle datagram_oracle_;
   DatagramWorld datagram_world_;
   std::vector<Machine> machines_;
@@ -95,7 +97,8 @@ Run::Run(const RunOptions& options)
       table_(pool::backend_rows(plan_.config)),
       oracle_(context_, plan_.limits()),
       world_(context_, kernel_, oracle_, plan_.listeners, plan_.backends, plan_.traffic),
-      datagram_oracle_(context_, plan_.datagrams.rules(snapshot_), table_),
+      datagram_sessions_(context_, plan_.datagrams.rules(snapshot_), table_),
+      datagram_oracle_(context_, datagram_sessions_),
       datagram_world_(context_, kernel_.datagrams, datagram_oracle_, plan_.datagrams.addresses(),
                       plan_.datagrams.backends, plan_.datagrams.traffic) {
   context_.faults = plan_.faults;
@@ -126,13 +129,13 @@ void Run::prepare_datagrams() {
   datagram_world_.backend_changed = [this](const net::IpEndpoint& backend, bool alive) {
     if (plan_.datagrams.probed) backend_changed(backend, alive);
   };
-  datagram_oracle_.evictions = [this] {
+  datagram_sessions_.evictions = [this] {
     return std::accumulate(machines_.begin(), machines_.end(), std::uint64_t{0}, [](auto sum, const Machine& machine) {
       const worker::UdpCounters& counters = machine.worker->counters().udp;
       return sum + counters.sessions_closed[static_cast<std::size_t>(CloseReason::evicted)].get();
     });
   };
-  datagram_oracle_.short_of_sockets = [this](int worker) {
+  datagram_sessions_.short_of_sockets = [this](int worker) {
     const Machine& machine = machines_[static_cast<std::size_t>(worker)];
     return machine.worker->upstream_sockets() >= plan_.datagrams.upstream_sockets;
   };
@@ -175,6 +178,7 @@ void Run::plan_events() {
     check_calm_loop();
     // A short send means an error to a flow, as it does in the kernel; ours may have no error that follows.
     if (buffers_left() && plan_.faults.short_send == 0) oracle_.check_nobody_waits();
+    check_nothing_waits();
     finishing_ = true;
     context_.trace.note("the faults stop", -1, 0);
     context_.faults = Faults::none();
@@ -222,13 +226,13 @@ void Run::backend_changed(const net::IpEndpoint& backend, bool alive) {
 }
 
 void Run::request_stop(Nanos drain) {
-  stop_asked_ = datagram_oracle_.stopping = true;
+  stop_asked_ = datagram_sessions_.stopping = true;
   context_.trace.note("stop", -1, 0, drain.count() / 1'000'000);
   for (Machine& machine : machines_) machine.worker->request_stop(context_.clock.now() + drain);
 }
 
 void Run::request_stop_now() {
-  stop_asked_ = datagram_oracle_.stopping = true;
+  stop_asked_ = datagram_sessions_.stopping = true;
   context_.trace.note("stop now", -1, 0);
   for (Machine& machine : machines_) machine.worker->request_stop_now();
 }
@@ -242,6 +246,7 @@ RunResult Run::go() {
   datagram_world_.start();
   for (Machine& machine : machines_) machine.worker->start();
   run_until([this] { return finishing_ && everyone_left(); }, "a flow or a session outlives its peers");
+  check_nothing_waits();
   request_stop(Nanos(0));
   run_until([this] { return all_stopped(); }, "a worker does not stop");
   check_all_given_back();
@@ -417,6 +422,15 @@ void Run::check_session_limits() const {
   if (active > most) context_.trace.fail("more active than sessions", fmt::format("{} and {}", active, most));
 }
 
+/// Three seconds are far more than any lack of buffers and all faults of a run can add up to.
+void Run::check_nothing_waits() const {
+  if (stop_asked_) return;  // what comes then is left where it is
+  const DatagramSocket* socket = kernel_.datagrams.stuck(std::chrono::seconds(3));
+  if (socket == nullptr) return;
+  context_.trace.fail("datagrams wait in vain",
+                      fmt::format("{} at #{}, port {}", socket->received.size(), socket->fd, socket->address.port()));
+}
+
 void Run::check_datagrams_given_back(const Machine& machine) const {
   check_equal(machine.worker->sessions(), 0, "sessions");
   check_equal(machine.worker->upstream_sockets(), 0, "upstream sockets");
@@ -472,7 +486,7 @@ void Run::check_datagrams() {
   check_datagram_counters();
   if (plan_.stop != StopPlan::at_end) return;
   if (plan_.datagrams.calm) datagram_oracle_.settle_calm();
-  if (plan_.datagrams.deaths) datagram_oracle_.settle_deaths();
+  if (plan_.datagrams.deaths) datagram_oracle_.settle_deaths(plan_.datagrams.traffic.paths.front().keeps_trains);
 }
 
 }  // namespace
