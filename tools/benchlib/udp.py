@@ -3,11 +3,12 @@ what was offered."""
 
 import json
 import re
-import resource
 from pathlib import Path
 
-from . import candidates
-from .peers import run
+from . import machine
+from .clients import run
+from .ports import free_port
+from .workload import UDP, Workload
 
 DATAGRAM_BYTES = 1200
 TRAIN = 32
@@ -22,26 +23,15 @@ def socket_bytes():
     return min(4 * 2**20, *limits)
 
 
-class Udp:
+class Udp(Workload):
     """What all of these have in common."""
 
     protocol = "udp"
-    server = None
-    backends = ()
     unit = "datagram"
-    udp_load = None
+    candidates = UDP
 
-    def prepare(self, scratch, udp_load):
-        self.udp_load = udp_load
-
-    def failed(self, seconds):
-        return {"units": 0, "offered": 0, "lost": 0, "seconds": seconds, "errors": 1}
-
-    def show_cost(self, cost):
-        return f"{cost * 1e6:.2f} µs/{self.unit}"
-
-    def show_rate(self, rate):
-        return f"{rate:,.0f} {self.unit}s/s"
+    def failed(self, seconds, why):
+        return {**super().failed(seconds, why), "offered": 0, "lost": 0}
 
 
 class Iperf3(Udp):
@@ -49,8 +39,8 @@ class Iperf3(Udp):
 
     server = "iperf3"
 
-    def __init__(self, name, rate=0, streams=1, reverse=False):
-        self.name = name
+    def __init__(self, name, rate=0, streams=1, reverse=False, quick=False):
+        super().__init__(name, quick)
         self.rate = rate
         self.streams = streams
         self.reverse = reverse
@@ -69,31 +59,33 @@ class Iperf3(Udp):
             silent = units + lost < 0.9 * end["sum_sent"]["packets"]
             return {"units": units, "offered": units + lost, "lost": lost, "seconds": received["seconds"],
                     "errors": int(status != 0 or silent)}
-        except (ValueError, KeyError):
-            return self.failed(seconds)
+        except (ValueError, KeyError, TypeError):
+            return self.failed(seconds, text)
 
 
 class Load(Udp):
     """Datagrams, or trains of them (UDP_SEGMENT), at a fixed pace; the receiver takes trains (UDP_GRO) and checks content and
     order. iperf3 sends no trains, and is too slow for the higher rates when it shares a core with its server."""
 
-    def __init__(self, name, rate=0, segments=1):
-        self.name = name
+    needs = "udp-load"
+
+    def __init__(self, name, rate=0, segments=1, quick=False):
+        super().__init__(name, quick)
         self.rate = rate
         self.segments = segments
 
-    def prepare(self, scratch, udp_load):
-        self.udp_load = udp_load
-        self.backends = (f"127.0.0.1:{candidates.free_port()}",)
+    def prepare(self, scratch, programs):
+        super().prepare(scratch, programs)
+        self.backends = (f"127.0.0.1:{free_port()}",)
 
     def run(self, endpoint, seconds):
-        text, status = run([self.udp_load, "trains", "--to", str(endpoint.port), "--listen", self.backends[0].split(":")[1],
+        text, status = run([self.program, "trains", "--to", str(endpoint.port), "--listen", self.backends[0].split(":")[1],
                             "--segments", str(self.segments), "--bytes", str(DATAGRAM_BYTES), "--rate", str(self.rate),
                             "--seconds", str(seconds)], seconds)
         try:
             found = json.loads(text)
         except ValueError:
-            return self.failed(seconds)
+            return self.failed(seconds, text)
         return {"units": found["received"], "offered": found["sent"], "lost": found["sent"] - found["received"],
                 "seconds": found["seconds"], "messages": found["messages"],
                 "errors": found["bad"] + found["refused"] + int(status != 0)}
@@ -104,16 +96,15 @@ class Requests(Udp):
 
     server = "answer"
     unit = "query"
-    queries = None
+    # The server's.
+    needs = "udp-load"
 
-    def __init__(self, name, rate=0):
-        self.name = name
+    def __init__(self, name, rate=0, quick=False):
+        super().__init__(name, quick)
         self.rate = rate
+        self.queries = None
 
-    def show_rate(self, rate):
-        return f"{rate:,.0f} queries/s"
-
-    def prepare(self, scratch, udp_load):
+    def prepare(self, scratch, programs):
         self.queries = scratch / "queries"
         self.queries.write_text("".join(f"host{i}.example.com A\n" for i in range(1000)))
 
@@ -124,7 +115,7 @@ class Requests(Udp):
         found = {key: re.search(key + r":\s+([\d.]+)", text)
                  for key in ("Queries sent", "Queries completed", r"Run time \(s\)")}
         if not all(found.values()):
-            return self.failed(seconds)
+            return self.failed(seconds, text)
         sent, completed, run_time = (float(match.group(1)) for match in found.values())
         return {"units": completed, "offered": sent, "lost": sent - completed, "seconds": run_time,
                 "errors": int(status != 0)}
@@ -136,36 +127,36 @@ class Sessions(Udp):
     server = "answer"
     unit = "session"
     hosts = SESSION_BACKENDS
+    needs = "udp-load"
 
-    def __init__(self, name, count):
-        self.name = name
+    def __init__(self, name, count, quick=False):
+        super().__init__(name, quick)
         # nginx needs a descriptor for each, and some for itself.
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        self.count = count if limit == resource.RLIM_INFINITY else max(1000, min(count, limit - 2000))
+        self.count = max(1000, min(count, machine.descriptors_max() - 2000))
 
     def run(self, endpoint, seconds):
         resident, descriptors = endpoint.resident_bytes(), endpoint.descriptors()
-        text, status = run([self.udp_load, "sessions", "--to", str(endpoint.port), "--count", str(self.count)], seconds)
+        text, status = run([self.program, "sessions", "--to", str(endpoint.port), "--count", str(self.count)], seconds)
         try:
             found = json.loads(text)
         except ValueError:
-            return self.failed(seconds)
+            return self.failed(seconds, text)
+        growth = endpoint.resident_bytes() - resident
         return {"units": found["answered"], "offered": found["asked"], "lost": found["asked"] - found["answered"],
                 "seconds": found["seconds"], "errors": int(status != 0), "resident_before": resident,
-                "resident_growth": endpoint.resident_bytes() - resident,
+                "resident_growth": growth, "bytes_each": growth / max(1, found["answered"]),
                 "descriptors": endpoint.descriptors() - descriptors}
 
 
 def all_workloads(sessions):
     sweep = [Load(f"udp loss {rate // 1000}k", rate) for rate in (50_000, 100_000, 150_000, 200_000, 300_000)]
-    return [Iperf3("udp moderate", 20_000), Iperf3("udp moderate reverse", 20_000, reverse=True),
+    return [Iperf3("udp moderate", 20_000, quick=True), Iperf3("udp moderate reverse", 20_000, reverse=True),
             Iperf3("udp flood 1"), Iperf3("udp flood 8", streams=8),
-            Load(f"udp trains {TRAIN}, 40k", 40_000, TRAIN), Load(f"udp trains {TRAIN}, 200k", 200_000, TRAIN),
+            Load(f"udp trains {TRAIN}, 40k", 40_000, TRAIN), Load(f"udp trains {TRAIN}, 200k", 200_000, TRAIN, quick=True),
             Load(f"udp trains {TRAIN}, flood", 0, TRAIN),
-            Requests("udp requests 5k", 5000), Requests("udp requests max"),
-            *sweep, Sessions("udp sessions", sessions)]
+            Requests("udp requests 5k", 5000), Requests("udp requests max", quick=True),
+            *sweep, Sessions("udp sessions", sessions, quick=True)]
 
 
-def start_answer(udp_load):
-    port = candidates.free_port()
-    return port, [udp_load, "answer", "--port", str(port), "--addresses", str(SESSION_BACKENDS)]
+def answer_command(port, programs):
+    return [str(programs["udp-load"]), "answer", "--port", str(port), "--addresses", str(SESSION_BACKENDS)]
