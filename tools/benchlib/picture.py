@@ -28,9 +28,10 @@ def bars_of(results, workload):
     return [(candidate, statistics.median(ratios)) for candidate, ratios in bars if ratios]
 
 
-def text(x, y, words, size=11, anchor="start", weight="normal", fill=INK):
+def text(x, y, words, size=11, anchor="start", weight="normal", halo=False):
+    around = f' stroke="{PAPER}" stroke-width="3" paint-order="stroke"' if halo else ""
     return (f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}" font-weight="{weight}" '
-            f'fill="{fill}">{escape(words)}</text>')
+            f'fill="{INK}"{around}>{escape(words)}</text>')
 
 
 def rect(x, y, width, height, fill, more=""):
@@ -68,14 +69,15 @@ def block(y, name, bars):
     for candidate, ratio in bars:
         is_ours = SHOWN[candidate][0] == "millrace"
         parts.append(rect(LABEL, y, at(ratio) - LABEL, BAR, SHOWN[candidate][1]))
+        # The paper around a number hides the line of the axis that it may stand on.
         parts.append(text(at(ratio) + 4, y + BAR - 1, f"{ratio:.2f}" + (" →" if ratio > RATIO_MAX else ""), 9,
-                          weight="bold" if is_ours else "normal"))
+                          weight="bold" if is_ours else "normal", halo=True))
         y += BAR + GAP
     return parts
 
 
 def svg(results):
-    blocks = [(w["name"], bars) for w in results.workloads if w["name"] and (bars := bars_of(results, w))]
+    blocks = [(w["name"], bars) for w in results.workloads if (bars := bars_of(results, w))]
     body, y = [], TOP
     for name, bars in blocks:
         body += block(y, name, bars)
