@@ -62,7 +62,8 @@ class Proxy:
             try:
                 machine.wait_for_port(port, process, self.protocols)
             except RuntimeError as failure:
-                raise RuntimeError(f"{self.name}: {failure}; it said:\n{Path(log.name).read_text()[-2000:]}") from None
+                said = Path(log.name).read_text(encoding="utf-8")[-2000:] or "nothing"
+                raise RuntimeError(f"{self.name}: {failure}; it said: {said}") from None
             endpoint = Endpoint(port, process.pid, pinned)
             endpoint.settle()
             yield endpoint

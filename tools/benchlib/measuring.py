@@ -38,7 +38,7 @@ class Progress:
 
 
 def measure(plan, results, servers, scratch, *, rounds, seconds, budget, after_round):
-    """Fills the results; returns how many rounds are complete. A round that would not end within the budget (seconds; None:
+    """Fills the results; returns False when it was interrupted. A round that would not end within the budget (seconds; None:
     no limit) is not begun, except for the first."""
     progress = Progress(rounds * sum(len(candidates) for _, candidates in plan))
     complete = 0
@@ -56,9 +56,10 @@ def measure(plan, results, servers, scratch, *, rounds, seconds, budget, after_r
             complete = number
             after_round()
     except KeyboardInterrupt:
-        print("\nstopped; what is complete follows", file=sys.stderr)
+        print("\nstopped; what there is follows", file=sys.stderr)
+        return False
     print(file=sys.stderr)
-    return complete
+    return True
 
 
 def recover(servers, workload):
