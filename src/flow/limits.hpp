@@ -14,7 +14,7 @@ inline constexpr std::uint32_t kQueueHigh = 16;
 inline constexpr std::uint32_t kQueueLow = 8;
 
 // Promotion: this many bytes in one direction, without a byte the other way and without a receive below kBulkReceive.
-inline constexpr std::uint32_t kPromoteBytes = 128 * 1024;
+inline constexpr std::uint32_t kPromoteBytes = 32 * 1024;
 inline constexpr std::uint32_t kBulkReceive = 2048;
 
 // Splice: the most that one flow moves before others get their turn; a move below kSmallMove is not worth a splice.
@@ -22,6 +22,9 @@ inline constexpr std::size_t kSpliceMax = 1024 * 1024;
 inline constexpr std::uint32_t kSpliceAgain = 64 * 1024;  // after a move of this size more is likely to wait
 inline constexpr std::uint32_t kSmallMove = 4096;
 inline constexpr std::uint8_t kSmallMovesBeforeCopy = 16;
+
+/// A backend's socket gets its keepalive options (five system calls) when the connection has lasted so long.
+inline constexpr Nanos kKeepaliveAfter = std::chrono::seconds(5);
 
 inline constexpr Nanos kWatchAfter = std::chrono::milliseconds(20);
 inline constexpr Nanos kHousekeeping = std::chrono::milliseconds(500);

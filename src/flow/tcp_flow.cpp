@@ -4,6 +4,7 @@
 #include "millrace/flow/tcp_flow.hpp"
 
 #include <cerrno>
+#include <limits>
 
 #include "limits.hpp"
 #include "millrace/base/assert.hpp"
@@ -50,7 +51,7 @@ void TcpFlow::cancel_all(FlowContext& context) {
 
 int TcpFlow::connect(FlowContext& context, const net::Endpoint& remote, const net::Endpoint& source, Nanos timeout) {
   MILLRACE_ASSERT(stage_ == Stage::waiting, "connect of a flow that is not waiting");
-  const io::FdResult opened = context.io.open_stream(remote, source, {.keepalive = options_->keepalive});
+  const io::FdResult opened = context.io.open_stream(remote, source);
   if (opened.error != 0) return opened.error;
   half(Side::backend).fd = opened.fd;
   context.io.connect(begin(Side::backend, OpKind::connect), opened.fd, remote);
@@ -152,15 +153,40 @@ void TcpFlow::advance_splice(FlowContext& context, Side from) {
   if (source.small_moves >= kSmallMovesBeforeCopy && options_->forwarding == Forwarding::automatic) {
     return leave_splice(context, from);
   }
-  if (!source.readable) {
-    if (!flying(source, OpKind::poll_in)) {
-      context.io.poll(begin(from, OpKind::poll_in), source.fd, io::PollFor::readable);
-    }
-    return;
-  }
-  if (flying(source, OpKind::poll_in)) return;
+  if (flying(source, OpKind::poll_in) || source.resting) return;
+  if (!source.readable) return wait_for_bytes(context, from);
   if (source.pipe.read_end == io::Fd::none && !context.pipes.take(source.pipe)) return leave_splice(context, from);
   context.io.splice(begin(from, OpKind::splice_in), source.fd, source.pipe.write_end, kSpliceMax);
+}
+
+/// It was read empty. Polling tells at once that there is more; resting does not, but costs no wake-up of its own.
+void TcpFlow::wait_for_bytes(FlowContext& context, Side from) {
+  Half& source = half(from);
+  Coalescer& coalescer = context.coalescer;
+  const bool rests = source.coalesced ? coalescer.worth_going_on(source.run_bytes)
+                                      : coalescer.worth_beginning(source.run_bytes, context.now - source.run_began);
+  if (source.coalesced || coalescer.tells(source.run_bytes)) {
+    const std::uint32_t moved = source.coalesced ? source.run_bytes : 0;
+    source.run_bytes = 0;
+    source.coalesced = rests;
+    if (rests) {
+      source.resting = true;
+      ++context.totals.rests;
+      return coalescer.rest({{slot_, generation_}, static_cast<unsigned>(from)}, moved, context.now);
+    }
+  }
+  context.io.poll(begin(from, OpKind::poll_in), source.fd, io::PollFor::readable);
+}
+
+Verdict TcpFlow::on_rested(FlowContext& context, Side side) {
+  Half& h = half(side);
+  h.resting = false;
+  h.readable = true;
+  if (stage_ != Stage::relaying) return Verdict::ongoing;
+  const io::ReceiveQueue queue = context.io.receive_queue(h.fd);
+  context.coalescer.note_queue(queue);
+  h.run_wanted = queue.limit == 0 ? std::numeric_limits<std::uint32_t>::max() : queue.used;
+  return advance(context);
 }
 
 void TcpFlow::leave_splice(FlowContext& context, Side from) {
@@ -220,7 +246,7 @@ bool TcpFlow::needs_housekeeping() const {
   for (const Side side : {Side::client, Side::backend}) {
     const Half& h = half(side);
     if (h.pipe.read_end != io::Fd::none) return true;
-    const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || flying(h, OpKind::watch);
+    const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || flying(h, OpKind::watch) || h.resting;
     if (!noticed && !h.eof_seen && !h.read_failed && !h.write_failed) return true;
   }
   return false;
@@ -235,7 +261,7 @@ void TcpFlow::housekeeping(FlowContext& context) {
       give_back_pipe(context, h);
     }
     if (h.way == Way::splice) h.burst = 0;
-    const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in);
+    const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || h.resting;
     if (!noticed && !h.eof_seen && !h.read_failed && !h.write_failed) watch(context, side);
   }
 }

@@ -27,6 +27,7 @@ Instant TcpFlow::next_deadline() const {
   if (stage_ == Stage::relaying) {
     const Nanos silence = silence_allowed();
     if (silence > Nanos(0)) soonest = std::min(soonest, last_activity_ + silence);
+    if (keepalive_due_) soonest = std::min(soonest, started_ + kKeepaliveAfter);
   } else if (stage_ == Stage::connecting || stage_ == Stage::waiting) {
     soonest = std::min(soonest, watch_at_);
   }
@@ -66,6 +67,7 @@ Verdict TcpFlow::on_timer(FlowContext& context) {
       if (silence_allowed() > Nanos(0) && now >= last_activity_ + silence_allowed()) {
         return abort(context, half_closed() ? CloseReason::half_close_timeout : CloseReason::idle_timeout);
       }
+      set_keepalive_when_due(context);
       if (stage_due) {
         housekeeping(context);
         return advance(context);
@@ -83,6 +85,13 @@ Verdict TcpFlow::on_timer(FlowContext& context) {
   }
   arm_timer(context);
   return verdict;
+}
+
+/// Most connections end before. The client's socket has inherited the options from the listening one.
+void TcpFlow::set_keepalive_when_due(FlowContext& context) {
+  if (!keepalive_due_ || context.now < started_ + kKeepaliveAfter) return;
+  keepalive_due_ = false;
+  context.io.set_keepalive(half(Side::backend).fd);
 }
 
 // ---- lingering ----

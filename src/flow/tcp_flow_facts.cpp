@@ -18,6 +18,10 @@ bool is_transient(int error) {
   return error == EAGAIN || error == EINTR || error == ECANCELED;
 }
 
+std::uint32_t add_capped(std::uint32_t sum, std::uint32_t length) {
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{sum} + length, 1U << 30U));
+}
+
 }  // namespace
 
 Verdict TcpFlow::on_completion(FlowContext& context, const io::Completion& completion) {
@@ -83,6 +87,7 @@ Verdict TcpFlow::on_connect(FlowContext& context, int result) {
   connect_error_ = 0;
   stage_ = Stage::relaying;
   last_activity_ = context.now;
+  keepalive_due_ = options_->keepalive;
   half(Side::client).expect_data = true;  // most clients speak first, and have done so by now
   if (options_->forwarding == Forwarding::splice) {
     for (Half& h : halves_) h.way = Way::splice;
@@ -123,10 +128,18 @@ void TcpFlow::note_received(FlowContext& context, Side side, std::uint32_t lengt
   Half& h = half(side);
   last_activity_ = context.now;
   // The turn has changed: what the other side says next is a new answer.
-  if (half(other(side)).way == Way::copy) half(other(side)).burst = 0;
+  begin_turn(other(side));
   h.burst = length < kBulkReceive ? 0 : h.burst + length;
   const bool may_splice = options_->forwarding != Forwarding::copy;
   if (may_splice && h.way == Way::copy && h.burst >= kPromoteBytes) h.way = Way::leaving_copy;
+}
+
+/// What this side says next is a new answer.
+void TcpFlow::begin_turn(Side side) {
+  Half& h = half(side);
+  if (h.way == Way::copy) h.burst = 0;
+  h.run_bytes = 0;
+  h.coalesced = false;
 }
 
 void TcpFlow::on_send(FlowContext& context, Side side, int result) {
@@ -146,8 +159,15 @@ void TcpFlow::on_splice_in(FlowContext& context, Side side, int result) {
   if (result > 0) {
     const auto length = static_cast<std::uint32_t>(result);
     h.in_pipe += length;
-    h.burst = static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{h.burst} + length, 1U << 30U));
-    h.readable = length >= kSpliceAgain;
+    if (h.run_bytes == 0) {
+      begin_turn(other(side));
+      h.run_began = context.now;
+    }
+    h.run_bytes = add_capped(h.run_bytes, length);
+    h.burst = add_capped(h.burst, length);
+    // Of a fast stream there is always more: what has come since the rest is left for the next one.
+    const bool run_over = h.coalesced ? h.run_bytes >= h.run_wanted : context.coalescer.tells(h.run_bytes);
+    h.readable = length >= kSpliceAgain && !run_over;
     h.small_moves = length < kSmallMove ? static_cast<std::uint8_t>(std::min(h.small_moves + 1, 255)) : std::uint8_t{0};
     last_activity_ = context.now;
   } else if (result == 0) {

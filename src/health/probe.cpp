@@ -99,7 +99,7 @@ void Probe::start(std::uint32_t slot, std::uint32_t generation) {
 
 io::FdResult Probe::open() {
   const net::Endpoint& remote = target_.endpoint;
-  if (!is_udp()) return io_.open_stream(remote, target_.source, {.keepalive = false});
+  if (!is_udp()) return io_.open_stream(remote, target_.source);
   const bool any_source = target_.source.family() == net::Family::none;
   return io_.open_datagram({.source = any_source ? wildcard(remote.family()) : target_.source, .remote = remote});
 }

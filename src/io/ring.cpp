@@ -24,6 +24,9 @@ std::uint32_t setup_flags(const Ring::Options& options) {
   return flags;
 }
 
+/// Completions that end the gathering early.
+constexpr unsigned kMany = 64;
+
 /// What entering the ring may say without anything being wrong with the ring: try again, after completions are reaped.
 bool passes_by_itself(int error) {
   return error == -EINTR || error == -EAGAIN || error == -EBUSY || error == -ETIME || error == -ENOMEM;
@@ -81,11 +84,19 @@ void Ring::submit_and_reap() {
 }
 
 void Ring::submit_and_wait(Nanos timeout) {
+  wait_for(1, timeout);
+}
+
+void Ring::gather(Nanos gather) {
+  wait_for(kMany, gather);
+}
+
+void Ring::wait_for(unsigned completions, Nanos timeout) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
   __kernel_timespec time{.tv_sec = seconds.count(), .tv_nsec = (timeout - seconds).count()};
   io_uring_cqe* first = nullptr;
   const int result =
-      io_uring_submit_and_wait_timeout(&ring_, &first, 1, timeout == kNoTimeout ? nullptr : &time, nullptr);
+      io_uring_submit_and_wait_timeout(&ring_, &first, completions, timeout == kNoTimeout ? nullptr : &time, nullptr);
   MILLRACE_ASSERT(result >= 0 || passes_by_itself(result), "the ring takes what is submitted");
 }
 
@@ -111,7 +122,6 @@ void Ring::submit_and_gather(Nanos timeout, Nanos gather) {
   __atomic_store_n(ring_.sq.ktail, ring_.sq.sqe_tail, __ATOMIC_RELEASE);
   unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
   if (ring_.enter_ring_fd != ring_.ring_fd) flags |= IORING_ENTER_REGISTERED_RING;
-  constexpr unsigned kMany = 64;
   const int result = io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), entries, kMany, flags,
                                      reinterpret_cast<sigset_t*>(&argument), sizeof argument);
   MILLRACE_ASSERT(result >= 0 || passes_by_itself(result), "the ring takes what is submitted");

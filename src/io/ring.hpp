@@ -42,7 +42,10 @@ class Ring {
   void submit_and_reap();
   /// Submits, and waits until a completion is there or `timeout` has passed (kNoTimeout: no limit). A signal ends it.
   void submit_and_wait(Nanos timeout);
-  /// The same, but waits for `gather` (< 1 s) at least, or for very many completions. Needs IORING_FEAT_MIN_TIMEOUT.
+  /// Waits for `gather`, or until very many completions are there.
+  void gather(Nanos gather);
+  /// submit_and_wait() and gather() in one, which costs one sleep less: waits for `gather` (< 1 s) at least, or for
+  /// very many completions. Needs IORING_FEAT_MIN_TIMEOUT.
   void submit_and_gather(Nanos timeout, Nanos gather);
 
   [[nodiscard]] unsigned queued() const { return io_uring_sq_ready(&ring_); }
@@ -56,6 +59,8 @@ class Ring {
   static constexpr Nanos kNoTimeout = Nanos::max();
 
  private:
+  void wait_for(unsigned completions, Nanos timeout);
+
   io_uring ring_{};
   bool opened_ = false;
 };

@@ -165,11 +165,10 @@ void UringIo::enter(Instant deadline) {
 }
 
 void UringIo::wait(Nanos timeout) {
-  if (gather_time_ > Nanos(0) && timeout > gather_time_) {
-    ring_.submit_and_gather(timeout, gather_time_);
-  } else {
-    ring_.submit_and_wait(timeout);
-  }
+  if (gather_time_ == Nanos(0) || timeout <= gather_time_) return ring_.submit_and_wait(timeout);
+  if (features_.min_wait) return ring_.submit_and_gather(timeout, gather_time_);
+  ring_.submit_and_wait(timeout);
+  if (ring_.completions() > 0) ring_.gather(gather_time_);
 }
 
 void UringIo::reap() {

@@ -35,21 +35,22 @@ class UringIo final : public Io {
   void cancel(OpTag target) override;
   void close(Fd fd, CloseMode mode) override;
 
-  FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source, const StreamOptions& options) override;
+  FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source) override;
+  void set_keepalive(Fd fd) override;
   FdResult open_datagram(const DatagramSocketOptions& options) override;
   ReceivedDatagrams received(BufferId buffer) override;
   std::optional<DatagramError> take_error(Fd fd) override;
   int open_pipe(Pipe& pipe) override;
   int shutdown_write(Fd fd) override;
-  void set_receive_low_water(Fd fd, std::uint32_t bytes) override;
   std::uint32_t bytes_unsent(Fd fd) override;
+  ReceiveQueue receive_queue(Fd fd) override;
   net::Endpoint peer(Fd fd) override;
   net::Endpoint local(Fd fd) override;
   BufferGroup& buffers() override { return streams_.buffers; }
   BufferGroup& datagram_buffers() override;
 
   std::span<const Completion> turn(Instant deadline) override;
-  void set_gather_time(Nanos time) override { gather_time_ = features_.min_wait ? time : Nanos(0); }
+  void set_gather_time(Nanos time) override { gather_time_ = time; }
   [[nodiscard]] Instant now() const override { return now_; }
   void wake() override;
 

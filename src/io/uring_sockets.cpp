@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/errqueue.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -23,11 +24,8 @@
 namespace millrace::io {
 namespace {
 
-int set_stream_options(int fd, const net::Endpoint& source, const StreamOptions& options) {
+int set_stream_options(int fd, const net::Endpoint& source) {
   if (const int error = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return error;
-  if (options.keepalive) {
-    if (const int error = set_keepalive(fd)) return error;
-  }
   return source.family() == net::Family::none ? 0 : bind_source(fd, source);
 }
 
@@ -48,6 +46,17 @@ int set_up_datagram(int fd, const DatagramSocketOptions& options) {
   return ::connect(fd, options.remote.sockaddr_ptr(), options.remote.sockaddr_length()) == 0 ? 0 : errno;
 }
 
+/// As large as the user may have it, up to `wanted`. EMFILE when what is left to the user is worse than copying: above
+/// fs.pipe-user-pages-soft a new pipe has room for two pages only, and cannot grow.
+int set_pipe_size(int fd, std::uint32_t wanted) {
+  constexpr int kBytesMin = 64 * 1024;
+  int bytes = static_cast<int>(std::min<std::uint32_t>(wanted, std::numeric_limits<int>::max()));
+  for (; bytes > kBytesMin; bytes /= 2) {
+    if (::fcntl(fd, F_SETPIPE_SZ, bytes) >= 0) return 0;
+  }
+  return ::fcntl(fd, F_GETPIPE_SZ) >= std::min(bytes, kBytesMin) ? 0 : EMFILE;
+}
+
 /// The error in the control messages of a message from the error queue; 0 when there is none.
 int error_of(msghdr& message) {
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
@@ -63,12 +72,12 @@ int error_of(msghdr& message) {
 
 }  // namespace
 
-FdResult UringIo::open_stream(const net::Endpoint& remote, const net::Endpoint& source, const StreamOptions& options) {
+FdResult UringIo::open_stream(const net::Endpoint& remote, const net::Endpoint& source) {
   if (remote.family() == net::Family::none) return {Fd::none, EDESTADDRREQ};
   const int fd = ::socket(remote.sockaddr_ptr()->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return {Fd::none, errno};
   // Unix sockets have neither options of TCP nor a source address.
-  const int error = remote.is_unix() ? 0 : set_stream_options(fd, source, options);
+  const int error = remote.is_unix() ? 0 : set_stream_options(fd, source);
   if (error == 0) return {static_cast<Fd>(fd), 0};
   ::close(fd);
   return {Fd::none, error};
@@ -108,26 +117,34 @@ std::optional<DatagramError> UringIo::take_error(Fd fd) {
 int UringIo::open_pipe(Pipe& pipe) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC) != 0) return errno;
-  // Over the user's limit (fs.pipe-max-size, fs.pipe-user-pages-soft) the pipe keeps the size it has.
-  constexpr std::uint32_t kBytesMax = std::numeric_limits<int>::max();
-  (void)::fcntl(ends[1], F_SETPIPE_SZ, static_cast<int>(std::min(options_.pipe_bytes, kBytesMax)));
+  if (const int error = set_pipe_size(ends[1], options_.pipe_bytes); error != 0) {
+    ::close(ends[0]);
+    ::close(ends[1]);
+    return error;
+  }
   pipe = {static_cast<Fd>(ends[0]), static_cast<Fd>(ends[1])};
   return 0;
+}
+
+void UringIo::set_keepalive(Fd fd) {
+  (void)io::set_keepalive(raw(fd));
 }
 
 int UringIo::shutdown_write(Fd fd) {
   return ::shutdown(raw(fd), SHUT_WR) == 0 ? 0 : errno;
 }
 
-void UringIo::set_receive_low_water(Fd fd, std::uint32_t bytes) {
-  constexpr std::uint32_t kBytesMax = std::numeric_limits<int>::max();
-  (void)set_option(raw(fd), SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(std::min(bytes, kBytesMax)));
-}
-
 std::uint32_t UringIo::bytes_unsent(Fd fd) {
   int bytes = 0;
   if (::ioctl(raw(fd), SIOCOUTQ, &bytes) != 0 || bytes < 0) return 0;
   return static_cast<std::uint32_t>(bytes);
+}
+
+ReceiveQueue UringIo::receive_queue(Fd fd) {
+  std::array<std::uint32_t, SK_MEMINFO_VARS> memory{};
+  socklen_t length = sizeof memory;
+  if (::getsockopt(raw(fd), SOL_SOCKET, SO_MEMINFO, memory.data(), &length) != 0) return {};
+  return {.used = memory[SK_MEMINFO_RMEM_ALLOC], .limit = memory[SK_MEMINFO_RCVBUF]};
 }
 
 net::Endpoint UringIo::peer(Fd fd) {

@@ -330,9 +330,7 @@ void UdpRelay::adapt_gathering(Instant now) {
   window_began_ = now;
   window_datagrams_ = 0;
   window_messages_ = 0;
-  if (pays == gathering_) return;
   gathering_ = pays;
-  io_.set_gather_time(pays ? kGatherTime : Nanos(0));
 }
 
 void UdpRelay::end_idle(Instant now) {

@@ -8,6 +8,7 @@
 
 #include "access.hpp"
 #include "connection.hpp"
+#include "gathering.hpp"
 #include "millrace/base/assert.hpp"
 #include "millrace/base/log.hpp"
 #include "udp_relay.hpp"
@@ -51,8 +52,11 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
       rng_(options.seed),
       timers_(io.now()),
       pipes_(io, options.pipes, std::min(options.pipes, kPipesKept)),
-      context_{.io = io, .timers = timers_, .pipes = pipes_, .totals = totals_, .now = io.now()},
+      coalescer_(options.coalesce),
+      context_{
+          .io = io, .timers = timers_, .pipes = pipes_, .coalescer = coalescer_, .totals = totals_, .now = io.now()},
       access_(std::make_unique<Access>(snapshot, source_limits)),
+      gathering_(std::make_unique<Gathering>()),
       connections_(options.slots) {
   for (const pool::Listener& listener : snapshot.listeners) {
     flow_options_.push_back({.idle_timeout = listener.idle_timeout,
@@ -126,6 +130,7 @@ bool Worker::pass(Instant wait_until) {
   const std::span<const io::Completion> completions = io_.turn(next_wake(wait_until));
   context_.now = io_.now();
   for (const io::Completion& completion : completions) dispatch(completion);
+  run_rested();
   run_timers();
   run_stop();
   rearm_starved();
@@ -134,6 +139,7 @@ bool Worker::pass(Instant wait_until) {
     reconcile(listener);
   }
   if (udp_ != nullptr) udp_->end_of_pass(context_.now);
+  adapt_gathering();
   if (!finished()) return true;
   pipes_.trim();
   static_cast<void>(io_.turn(io_.now()));  // the last closes
@@ -141,7 +147,7 @@ bool Worker::pass(Instant wait_until) {
 }
 
 Instant Worker::next_wake(Instant wait_until) const {
-  Instant wake = std::min(wait_until, timers_.next_deadline());
+  Instant wake = std::min({wait_until, timers_.next_deadline(), coalescer_.due()});
   for (const ListenerState& listener : listeners_) {
     if (!listener.armed && listener.paused_until > context_.now) wake = std::min(wake, listener.paused_until);
   }
@@ -168,7 +174,22 @@ void Worker::dispatch(const io::Completion& completion) {
     if (completion.buffer != io::kNoBuffer) io_.buffers().give_back(completion.buffer);
     return;
   }
+  gathering_->note_completion(connection->gather_stamp);
   handle(*connection, connection->flow.on_completion(context_, completion));
+}
+
+void Worker::adapt_gathering() {
+  const bool tcp = gathering_->pays(context_.now);
+  const bool udp = udp_ != nullptr && udp_->gathering();
+  io_.set_gather_time(tcp || udp ? Gathering::kGatherTime : Nanos(0));
+}
+
+void Worker::run_rested() {
+  for (const flow::Coalescer::Direction& direction : coalescer_.wake(context_.now)) {
+    Connection* connection = connections_.find(direction.flow.index, direction.flow.generation);
+    if (connection == nullptr) continue;  // it has ended meanwhile
+    handle(*connection, connection->flow.on_rested(context_, static_cast<flow::Side>(direction.side)));
+  }
 }
 
 void Worker::run_timers() {

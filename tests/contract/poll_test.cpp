@@ -151,38 +151,4 @@ TEST_CASE("cancelling what is not there is harmless, and has no completion") {
   CHECK_FALSE(driver.peek(tag).has_value());
 }
 
-TEST_CASE("the receive low-water mark holds a poll back until enough is there, or the stream ends") {
-  Driver driver;
-  const Pair pair = tcp_pair();
-  driver->set_receive_low_water(pair.near.fd(), 1000);
-  OpTag tag = driver.tag(OpKind::poll_in);
-  driver->poll(tag, pair.near.fd(), PollFor::readable);
-  pair.far.write(pattern(999));
-  driver.settle();
-  CHECK_FALSE(driver.peek(tag).has_value());
-  SUBCASE("enough") {
-    pair.far.write("x");
-    CHECK(driver.wait(tag).result == kPollIn);
-  }
-  SUBCASE("end of the stream") {
-    pair.far.finish();
-    CHECK((driver.wait(tag).result & kPollIn) != 0);
-  }
-  SUBCASE("the mark is lowered") {
-    driver->set_receive_low_water(pair.near.fd(), 1);
-    CHECK(driver.wait(tag).result == kPollIn);
-  }
-}
-
-TEST_CASE("a reset ends a poll that waits for the low-water mark") {
-  Driver driver;
-  Pair pair = tcp_pair();
-  driver->set_receive_low_water(pair.near.fd(), 1000);
-  const OpTag tag = driver.tag(OpKind::poll_in);
-  driver->poll(tag, pair.near.fd(), PollFor::readable);
-  pair.far.write("x");
-  pair.far.reset();
-  CHECK((driver.wait(tag).result & kPollError) != 0);
-}
-
 }  // namespace millrace::io

@@ -210,7 +210,7 @@ TEST_CASE("the loop and its verbs allocate nothing") {
   Pipe pipe;
   REQUIRE(io.open_pipe(pipe) == 0);
   const auto round = [&] {
-    const FdResult opened = io.open_stream(remote, {}, {});
+    const FdResult opened = io.open_stream(remote, {});
     const std::array slices = {bytes_of(text), bytes_of(text)};
     io.recv(receive, pair.near.fd(), false);
     io.send(send, pair.near.fd(), slices);

@@ -70,16 +70,16 @@ class BuggyIo final : public io::Io {
   void cancel(io::OpTag target) override;
   void close(io::Fd fd, io::CloseMode mode) override;
 
-  io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source,
-                           const io::StreamOptions& options) override {
-    return real_.open_stream(remote, source, options);
+  io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source) override {
+    return real_.open_stream(remote, source);
   }
+  void set_keepalive(io::Fd fd) override { real_.set_keepalive(fd); }
+  io::ReceiveQueue receive_queue(io::Fd fd) override { return real_.receive_queue(fd); }
   io::FdResult open_datagram(const io::DatagramSocketOptions& options) override { return real_.open_datagram(options); }
   io::ReceivedDatagrams received(io::BufferId buffer) override;
   std::optional<io::DatagramError> take_error(io::Fd fd) override;
   int open_pipe(io::Pipe& pipe) override { return real_.open_pipe(pipe); }
   int shutdown_write(io::Fd fd) override;
-  void set_receive_low_water(io::Fd fd, std::uint32_t bytes) override { real_.set_receive_low_water(fd, bytes); }
   std::uint32_t bytes_unsent(io::Fd fd) override { return real_.bytes_unsent(fd); }
   net::Endpoint peer(io::Fd fd) override { return real_.peer(fd); }
   net::Endpoint local(io::Fd fd) override { return real_.local(fd); }

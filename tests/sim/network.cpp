@@ -9,7 +9,7 @@ namespace millrace::sim {
 bool Socket::readable() const {
   if (fin_arrived || dead || error != 0) return true;
   // A full queue counts as readable whatever the low-water mark is (tcp_epollin_ready()).
-  return !received.empty() && (received.size() >= low_water || room_to_receive() == 0);
+  return !received.empty();
 }
 
 bool Socket::writable() const {

@@ -49,8 +49,7 @@ struct Socket {
   QueueSizes capacity;
 
   ByteQueue received;
-  ByteQueue unsent;  // taken from the writer; not in the peer's receive queue yet
-  std::uint32_t low_water = 1;
+  ByteQueue unsent;               // taken from the writer; not in the peer's receive queue yet
   int error = 0;                  // pending, told once
   std::uint32_t unsent_lost = 0;  // what SIOCOUTQ goes on to show after a reset
 

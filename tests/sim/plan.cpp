@@ -31,6 +31,7 @@ class Draw {
   QueueSizes queues() { return {.send = power(6, 14), .receive = power(6, 14)}; }
 
   void machine(Plan& plan);
+  void coalesce(Plan& plan);
   void traffic(Plan& plan);
   void bulk(Plan& plan);
   void pools(Plan& plan);
@@ -53,7 +54,17 @@ Plan Draw::plan() {
   listeners(plan);
   stop(plan);
   if (one_in(12)) bulk(plan);
+  if (!one_in(3)) coalesce(plan);
   return plan;
+}
+
+/// Small enough that the little traffic here rests.
+void Draw::coalesce(Plan& plan) {
+  plan.coalesce.begin_bytes = power(4, 11);
+  plan.coalesce.least_bytes = power(0, 8);
+  plan.coalesce.wanted_bytes = power(6, 14);
+  plan.coalesce.interval_min = millis(0, 3);
+  plan.coalesce.interval_max = plan.coalesce.interval_min + millis(1, 200);
 }
 
 void Draw::machine(Plan& plan) {

@@ -9,6 +9,7 @@
 #include "faults.hpp"
 #include "millrace/base/rng.hpp"
 #include "millrace/config/config.hpp"
+#include "millrace/flow/coalescer.hpp"
 #include "millrace/io/buffer_group.hpp"
 #include "network.hpp"
 #include "oracle.hpp"
@@ -38,6 +39,7 @@ struct Plan {
   io::BufferGroup::Options buffers;
   std::uint32_t pipes = 256;
   std::uint32_t pipe_bytes = 4096;
+  flow::CoalesceLimits coalesce;
   std::uint32_t backlog = 64;
   QueueSizes backend_queues;  // of the proxy's ends towards backends
 

@@ -166,6 +166,7 @@ void Run::add_machine(unsigned index) {
                                                              .slots = 4096,
                                                              .pipes = plan_.pipes,
                                                              .seed = options_.seed + index,
+                                                             .coalesce = plan_.coalesce,
                                                              .sessions = plan_.datagrams.sessions,
                                                              .upstream_sockets = plan_.datagrams.upstream_sockets});
 }
@@ -258,6 +259,7 @@ RunResult Run::go() {
     result.flows += machine.worker->counters().accepted.get();
     result.bytes += totals.bytes_copied + totals.bytes_spliced;
     result.spliced += totals.bytes_spliced;
+    result.rests += totals.rests;
     result.turns += machine.sim->turns();
     result.sessions += machine.worker->counters().udp.sessions.get();
   }

@@ -25,6 +25,7 @@ struct RunResult {
   std::uint64_t flows = 0;
   std::uint64_t bytes = 0;
   std::uint64_t spliced = 0;
+  std::uint64_t rests = 0;  // of bulk directions
   std::uint64_t turns = 0;
   std::uint64_t sessions = 0;
   std::uint64_t datagrams = 0;  // forwarded

@@ -131,7 +131,7 @@ void SimIo::close(io::Fd fd, io::CloseMode mode) {
 
 // ---- immediate verbs ----
 
-io::FdResult SimIo::open_stream(const net::Endpoint& remote, const net::Endpoint& source, const io::StreamOptions&) {
+io::FdResult SimIo::open_stream(const net::Endpoint& remote, const net::Endpoint& source) {
   (void)remote;
   if (kernel_.out_of_descriptors()) return {.fd = io::Fd::none, .error = EMFILE};
   if (context_.chance(context_.faults.stream_error)) {
@@ -157,9 +157,13 @@ int SimIo::shutdown_write(io::Fd fd) {
   return error;
 }
 
-void SimIo::set_receive_low_water(io::Fd fd, std::uint32_t bytes) {
-  kernel_.at(fd, FdKind::socket).socket->low_water = std::max(bytes, 1U);
-  fd_changed(fd);
+void SimIo::set_keepalive(io::Fd fd) {
+  static_cast<void>(kernel_.at(fd, FdKind::socket));
+}
+
+io::ReceiveQueue SimIo::receive_queue(io::Fd fd) {
+  const Socket& socket = *kernel_.at(fd, FdKind::socket).socket;
+  return {.used = static_cast<std::uint32_t>(socket.received.size()), .limit = socket.capacity.receive};
 }
 
 std::uint32_t SimIo::bytes_unsent(io::Fd fd) {

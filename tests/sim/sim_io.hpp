@@ -98,14 +98,14 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   void cancel(io::OpTag target) override;
   void close(io::Fd fd, io::CloseMode mode) override;
 
-  io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source,
-                           const io::StreamOptions& options) override;
+  io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source) override;
+  void set_keepalive(io::Fd fd) override;
+  io::ReceiveQueue receive_queue(io::Fd fd) override;
   io::FdResult open_datagram(const io::DatagramSocketOptions& options) override;
   io::ReceivedDatagrams received(io::BufferId buffer) override;
   std::optional<io::DatagramError> take_error(io::Fd fd) override;
   int open_pipe(io::Pipe& pipe) override;
   int shutdown_write(io::Fd fd) override;
-  void set_receive_low_water(io::Fd fd, std::uint32_t bytes) override;
   std::uint32_t bytes_unsent(io::Fd fd) override;
   net::Endpoint peer(io::Fd fd) override;
   net::Endpoint local(io::Fd fd) override;

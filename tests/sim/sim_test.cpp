@@ -64,11 +64,12 @@ RunResult run_reported(std::uint64_t seed, bool verbose) {
 
 int run_one(const Arguments& arguments) {
   const RunResult result = run_reported(arguments.first, arguments.verbose);
-  std::printf("seed %llu: %llu flows, %llu bytes (%llu spliced), %llu sessions, %llu datagrams, %llu turns\n",
-              static_cast<unsigned long long>(arguments.first), static_cast<unsigned long long>(result.flows),
-              static_cast<unsigned long long>(result.bytes), static_cast<unsigned long long>(result.spliced),
-              static_cast<unsigned long long>(result.sessions), static_cast<unsigned long long>(result.datagrams),
-              static_cast<unsigned long long>(result.turns));
+  std::printf(
+      "seed %llu: %llu flows, %llu bytes (%llu spliced, %llu rests), %llu sessions, %llu datagrams, %llu turns\n",
+      static_cast<unsigned long long>(arguments.first), static_cast<unsigned long long>(result.flows),
+      static_cast<unsigned long long>(result.bytes), static_cast<unsigned long long>(result.spliced),
+      static_cast<unsigned long long>(result.rests), static_cast<unsigned long long>(result.sessions),
+      static_cast<unsigned long long>(result.datagrams), static_cast<unsigned long long>(result.turns));
   if (run_reported(arguments.first, false).digest == result.digest) return 0;
   std::puts("a second run of the same seed went differently: something depends on more than the seed");
   return 1;
@@ -82,16 +83,19 @@ int run_share(const Arguments& arguments, unsigned job) {
     sum.flows += result.flows;
     sum.bytes += result.bytes;
     sum.spliced += result.spliced;
+    sum.rests += result.rests;
     sum.sessions += result.sessions;
     sum.datagrams += result.datagrams;
     if (++done % 5000 == 0) std::printf("job %u: %llu seeds\n", job, static_cast<unsigned long long>(done));
     std::fflush(stdout);
   }
   std::printf(
-      "job %u: %llu seeds, %llu flows, %llu bytes, of which %llu spliced, %llu sessions, %llu datagrams: all well\n",
+      "job %u: %llu seeds, %llu flows, %llu bytes, of which %llu spliced, %llu rests, %llu sessions, %llu datagrams: "
+      "all well\n",
       job, static_cast<unsigned long long>(done), static_cast<unsigned long long>(sum.flows),
       static_cast<unsigned long long>(sum.bytes), static_cast<unsigned long long>(sum.spliced),
-      static_cast<unsigned long long>(sum.sessions), static_cast<unsigned long long>(sum.datagrams));
+      static_cast<unsigned long long>(sum.rests), static_cast<unsigned long long>(sum.sessions),
+      static_cast<unsigned long long>(sum.datagrams));
   return 0;
 }
 

@@ -8,7 +8,7 @@ from . import picture, tables, targets
 def headline(about):
     cores = about["cores"]
     return [f"`{about['command']}`: " + ", ".join(f"{name} {version}" for name, version in about["versions"].items()) +
-            f", {cores} core{'s' if cores != 1 else ''}; {about['complete']} complete round{'s' if about['complete'] != 1 else ''} of "
+            f", {cores} core{'s' if cores != 1 else ''}, {about.get('congestion_control', 'unknown')} congestion control; {about['complete']} complete round{'s' if about['complete'] != 1 else ''} of "
             f"{about['seconds']:g} s for each measurement; median (lowest–highest) of the ratios of each round."] + (
         ["This was the short form: fewer workloads, candidates and rounds (tools/bench --help). It shows that everything "
          "works, and roughly where things are; it decides nothing."] if about["quick"] else [])

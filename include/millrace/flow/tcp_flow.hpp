@@ -18,7 +18,7 @@
 // A direction is named by the half that its bytes come from. Bytes travel in one of two ways:
 //   copy    received into provided buffers, queued, sent. An idle direction holds no buffer.
 //   splice  poll, socket to pipe, pipe to socket. Used for bulk; a quiet direction gives its pipe back and returns to
-//   copy.
+//   copy. One that is fast for long is not polled but rests in the coalescer.
 
 #include <array>
 #include <cstdint>
@@ -26,6 +26,7 @@
 #include "millrace/base/time.hpp"
 #include "millrace/base/timer_wheel.hpp"
 #include "millrace/flow/close_reason.hpp"
+#include "millrace/flow/coalescer.hpp"
 #include "millrace/flow/pipe_pool.hpp"
 #include "millrace/io/io.hpp"
 
@@ -55,6 +56,7 @@ struct FlowTotals {
   std::uint64_t bytes_spliced = 0;
   std::uint64_t promotions = 0;
   std::uint64_t demotions = 0;
+  std::uint64_t rests = 0;             // of bulk directions, in the coalescer
   std::uint64_t receive_pauses = 0;    // back-pressure stopped a receive
   std::uint64_t buffer_shortages = 0;  // a receive ended for lack of a buffer
 };
@@ -64,6 +66,7 @@ struct FlowContext {
   io::Io& io;
   TimerWheel& timers;
   PipePool& pipes;
+  Coalescer& coalescer;
   FlowTotals& totals;
   Instant now;  // of this pass
 };
@@ -97,6 +100,8 @@ class TcpFlow : private TimerNode {
 
   [[nodiscard]] Verdict on_completion(FlowContext& context, const io::Completion& completion);
   [[nodiscard]] Verdict on_timer(FlowContext& context);
+  /// The coalescer has woken the direction that begins at `side`.
+  [[nodiscard]] Verdict on_rested(FlowContext& context, Side side);
   /// Ends the flow now: both connections are reset (or closed in order when nothing is undelivered and `reason` is a
   /// timeout). The answer is `closed` when nothing was in flight, else `ongoing` and `closed` later.
   [[nodiscard]] Verdict abort(FlowContext& context, CloseReason reason);
@@ -136,12 +141,17 @@ class TcpFlow : private TimerNode {
     bool expect_data : 1 = false;   // the next receive is likely to find bytes waiting
     bool readable : 1 = false;      // splice: bytes are likely to wait, no poll is needed
     bool writable : 1 = true;       // splice: false after EAGAIN, until a poll says otherwise
+    bool resting : 1 = false;       // splice: in the coalescer
+    bool coalesced : 1 = false;     // splice: its last wait was a rest
 
     // The direction that begins here.
     Way way = Way::copy;
     std::uint8_t small_moves = 0;  // splice: in a row
     std::uint32_t burst = 0;       // copy: bytes in one go; splice: bytes since the last housekeeping
     std::uint32_t in_pipe = 0;     // bytes between the two splices
+    std::uint32_t run_bytes = 0;   // splice: since run_began; the other side has said nothing since
+    std::uint32_t run_wanted = 0;  // coalesced: what was there when the rest was over; payload is less
+    Instant run_began;             // of its first bytes
     std::uint32_t sending = 0;     // bytes of the send towards this half that is in flight
     io::BufferQueue pending;       // received, not yet sent
     io::Pipe pipe;                 // set exactly while this direction holds one
@@ -175,6 +185,7 @@ class TcpFlow : private TimerNode {
     return !half.eof_seen && !half.read_failed && !half.end_unsure;
   }
   void note_received(FlowContext& context, Side side, std::uint32_t length);
+  void begin_turn(Side side);
   void note_forwarded(FlowContext& context, Side from, std::uint32_t length, bool spliced);
 
   // Reconciling.
@@ -183,6 +194,7 @@ class TcpFlow : private TimerNode {
   void advance_copy(FlowContext& context, Side from);
   void advance_receive(FlowContext& context, Side from);
   void advance_splice(FlowContext& context, Side from);
+  void wait_for_bytes(FlowContext& context, Side from);
   void stop_reading(FlowContext& context, Side from);
   void pass_on_fin(FlowContext& context, Side from);
   void drop_undelivered(FlowContext& context, Side from);
@@ -202,6 +214,7 @@ class TcpFlow : private TimerNode {
   [[nodiscard]] Verdict close_when_idle(FlowContext& context);
   [[nodiscard]] bool half_closed() const;
   [[nodiscard]] Nanos silence_allowed() const;
+  void set_keepalive_when_due(FlowContext& context);
   [[nodiscard]] Instant next_deadline() const;
   void arm_timer(FlowContext& context);
 
@@ -216,6 +229,7 @@ class TcpFlow : private TimerNode {
   std::uint32_t generation_;
   std::uint32_t unsent_before_ = 0;  // lingering: to see progress
   bool connect_timed_out_ = false;
+  bool keepalive_due_ = false;
   int connect_error_ = 0;
   Stage stage_ = Stage::waiting;
   CloseReason reason_ = CloseReason::none;

@@ -43,9 +43,10 @@ inline constexpr std::int32_t kPollOut = 0x004;    // writable
 inline constexpr std::int32_t kPollError = 0x008;  // an error is pending
 inline constexpr std::int32_t kPollHangup = 0x010;
 
-/// Options of a stream socket towards a backend. Accepted sockets inherit theirs from the listening socket.
-struct StreamOptions {
-  bool keepalive = true;  // 60 s idle, then every 10 s, 6 times; and TCP_USER_TIMEOUT of 120 s
+/// What waits in a socket's receive queue, in bytes of the kernel's memory for it, and how much may wait there.
+struct ReceiveQueue {
+  std::uint32_t used = 0;
+  std::uint32_t limit = 0;  // 0: unknown
 };
 
 /// A descriptor, or why there is none.
@@ -155,8 +156,10 @@ class Io {
 
   /// A non-blocking stream socket of `remote`'s family, TCP_NODELAY set, bound to `source` (with
   /// IP_BIND_ADDRESS_NO_PORT when its port is 0) unless that is Family::none.
-  virtual FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source,
-                               const StreamOptions& options) = 0;
+  virtual FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source) = 0;
+  /// Keepalive of a stream socket from open_stream(): 60 s idle, then every 10 s, 6 times; and TCP_USER_TIMEOUT of
+  /// 120 s. Nothing on a unix socket. Accepted sockets inherit theirs from the listening socket.
+  virtual void set_keepalive(Fd fd) = 0;
   /// A non-blocking datagram socket.
   virtual FdResult open_datagram(const DatagramSocketOptions& options) = 0;
   /// What a completion of recv_datagrams with result >= 0 has brought; valid until the buffer is given back.
@@ -168,10 +171,9 @@ class Io {
   virtual int open_pipe(Pipe& pipe) = 0;
   /// Sends FIN after what was sent before. 0 or errno (ENOTCONN is ordinary after a reset).
   virtual int shutdown_write(Fd fd) = 0;
-  /// SO_RCVLOWAT: a poll for reading completes only when this many bytes wait, or at the end of the stream.
-  virtual void set_receive_low_water(Fd fd, std::uint32_t bytes) = 0;
   /// Bytes (and FIN) that the peer has not acknowledged yet; 0 when unknown.
   virtual std::uint32_t bytes_unsent(Fd fd) = 0;
+  virtual ReceiveQueue receive_queue(Fd fd) = 0;
   /// Family::none when the peer is gone already.
   virtual net::Endpoint peer(Fd fd) = 0;
   virtual net::Endpoint local(Fd fd) = 0;
@@ -185,7 +187,7 @@ class Io {
   /// bounded batch, valid until the next call. May be empty. A deadline at or before now() means: do not wait.
   virtual std::span<const Completion> turn(Instant deadline) = 0;
   /// From now on a wait in turn() that began lasts at least this long, unless very many completions come: what comes
-  /// meanwhile is handed back together. 0, as at the start: it ends with the first. Only a hint (kernel 6.12).
+  /// meanwhile is handed back together. 0, as at the start: it ends with the first.
   virtual void set_gather_time(Nanos /*time*/) {}
   /// The time of the last turn().
   [[nodiscard]] virtual Instant now() const = 0;

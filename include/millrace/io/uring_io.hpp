@@ -25,9 +25,8 @@ struct UringOptions {
   std::uint32_t completion_entries = 8192;
   std::uint32_t batch = 512;  // completions handed back by one turn() at most
   BufferGroup::Options buffers;
-  std::uint32_t datagram_buffers = 0;  // for recv_datagrams; 0: this Io is not used for datagrams
-  std::uint32_t pipe_bytes =
-      256 * 1024;  // asked for each pipe; less is accepted (fs.pipe-max-size and -user-pages-soft)
+  std::uint32_t datagram_buffers = 0;     // for recv_datagrams; 0: this Io is not used for datagrams
+  std::uint32_t pipe_bytes = 512 * 1024;  // of each pipe; less where fs.pipe-max-size or -user-pages-soft say so
   SpliceIssue splice = SpliceIssue::direct;
 };
 

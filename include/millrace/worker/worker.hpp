@@ -2,9 +2,9 @@
 // Worker: one thread's share of the balancer: its listening sockets, its flows, its sessions, its timers. Drives one
 // io::Io.
 //
-// The pass: turn() -> completions -> timers -> stop requests -> flows that wait for buffers -> accepting -> datagrams
-// are sent. Every step is bounded; no lock, no allocation, no blocking call, no log line per connection. Everything but
-// the request_… members is called on the worker's own thread.
+// The pass: turn() -> completions -> directions that have rested -> timers -> stop requests -> flows that wait for
+// buffers -> accepting -> datagrams are sent. Every step is bounded; no lock, no allocation, no blocking call, no log
+// line per connection. Everything but the request_… members is called on the worker's own thread.
 
 #include <atomic>
 #include <cstdint>
@@ -46,12 +46,14 @@ struct WorkerOptions {
   std::uint32_t slots = 1024;  // flows at most
   std::uint32_t pipes = 256;   // open at most
   std::uint64_t seed = 1;      // of random_two and of hash tables
+  flow::CoalesceLimits coalesce{};
   // For UDP listeners only.
   std::uint32_t sessions = 65536;         // at most
   std::uint32_t upstream_sockets = 1024;  // open at most
 };
 
 class Access;
+class Gathering;
 class UdpRelay;
 
 class Worker {
@@ -106,7 +108,9 @@ class Worker {
   void end_connection(Connection& connection);
   [[nodiscard]] net::Endpoint source_for(std::uint32_t pool, const pool::Backend& backend);
 
+  void run_rested();
   void run_timers();
+  void adapt_gathering();
   void run_stop();
   void abort_all(flow::CloseReason reason);
   void rearm_starved();
@@ -128,12 +132,14 @@ class Worker {
 
   TimerWheel timers_;
   flow::PipePool pipes_;
+  flow::Coalescer coalescer_;
   flow::FlowTotals totals_;
   flow::FlowContext context_;
   std::vector<flow::FlowOptions> flow_options_;  // by listener
   std::vector<pool::Picker> pickers_;            // by pool
   std::vector<std::uint32_t> next_source_;       // by pool
   std::unique_ptr<Access> access_;
+  std::unique_ptr<Gathering> gathering_;
   std::vector<ListenerState> listeners_;  // by socket
   Slab<Connection> connections_;
   std::vector<SlotId> starved_;    // flows that wait for buffers; entries of ended flows are skipped

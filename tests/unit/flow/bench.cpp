@@ -25,7 +25,7 @@ Bench::Bench(const Setup& setup)
     : io(setup.buffers),
       timers(kStart),
       pipes(io, setup.pipes, setup.pipes_kept),
-      context{.io = io, .timers = timers, .pipes = pipes, .totals = totals, .now = kStart},
+      context{.io = io, .timers = timers, .pipes = pipes, .coalescer = coalescer, .totals = totals, .now = kStart},
       options(setup.options),
       flow(kSlot, kGeneration, RecordingIo::kClient, options, kStart) {}
 
@@ -97,7 +97,7 @@ void Bench::bulk(Side side, std::uint32_t buffers) {
 }
 
 void Bench::promote(Side side) {
-  bulk(side, 8);
+  bulk(side, 2);
   cancelled(side, OpKind::recv);
   REQUIRE(armed(side) == "splice_in");
 }

@@ -85,6 +85,7 @@ class Bench {
   RecordingIo io;
   TimerWheel timers;
   PipePool pipes;
+  Coalescer coalescer;
   FlowTotals totals;
   FlowContext context;
   FlowOptions options;

@@ -19,18 +19,32 @@ TEST_CASE("connect: opens a socket towards the backend and connects it") {
   CHECK(bench.flow.stage() == TcpFlow::Stage::connecting);
   CHECK(bench.flow.backend_fd() == bench.io.backend);
   CHECK(bench.socket(Side::backend).source == bench.source);
-  CHECK(bench.socket(Side::backend).keepalive);
+  CHECK_FALSE(bench.socket(Side::backend).keepalive);
   CHECK(bench.op(Side::backend, OpKind::connect).remote == bench.remote);
   CHECK(bench.armed(Side::backend) == "connect");
   CHECK(bench.armed(Side::client).empty());  // nothing of the client's is read before there is somewhere to send it
 }
 
-TEST_CASE("connect: keepalive is as the listener wants it") {
-  Setup setup;
-  setup.options.keepalive = false;
-  Bench bench(setup);
-  bench.connect();
-  CHECK_FALSE(bench.socket(Side::backend).keepalive);
+TEST_CASE("keepalive: set on the backend's socket once the connection has lasted, when the listener wants it") {
+  for (const bool wanted : {true, false}) {
+    Setup setup;
+    setup.options.keepalive = wanted;
+    Bench bench(setup);
+    bench.connected();
+    bench.pass_time(std::chrono::seconds(4));
+    CHECK_FALSE(bench.socket(Side::backend).keepalive);
+    bench.pass_time(std::chrono::seconds(2));
+    CHECK(bench.socket(Side::backend).keepalive == wanted);
+    bench.pass_time(std::chrono::seconds(20));  // once
+  }
+}
+
+TEST_CASE("keepalive: after a slow connect at once") {
+  Bench bench;
+  bench.pass_time(std::chrono::seconds(8));
+  bench.connected();
+  bench.pass_time(std::chrono::milliseconds(2));
+  CHECK(bench.socket(Side::backend).keepalive);
 }
 
 TEST_CASE("connect: once connected both sides are received from, the client at once") {

@@ -73,13 +73,14 @@ class DatagramIo final : public io::Io {
   void send(io::OpTag, io::Fd, std::span<const std::span<const std::byte>>) override { breach("send"); }
   void splice(io::OpTag, io::Fd, io::Fd, std::size_t) override { breach("splice"); }
   void poll(io::OpTag, io::Fd, io::PollFor) override { breach("poll"); }
-  io::FdResult open_stream(const net::Endpoint&, const net::Endpoint&, const io::StreamOptions&) override {
+  io::FdResult open_stream(const net::Endpoint&, const net::Endpoint&) override {
     breach("open_stream");
     return {};
   }
   int open_pipe(io::Pipe&) override { return EMFILE; }
   int shutdown_write(io::Fd) override { return 0; }
-  void set_receive_low_water(io::Fd, std::uint32_t) override {}
+  void set_keepalive(io::Fd) override {}
+  io::ReceiveQueue receive_queue(io::Fd) override { return {}; }
   std::uint32_t bytes_unsent(io::Fd) override { return 0; }
   net::Endpoint peer(io::Fd) override { return {}; }
   net::Endpoint local(io::Fd) override { return {}; }

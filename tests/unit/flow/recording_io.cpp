@@ -200,15 +200,13 @@ void RecordingIo::close(Fd fd, io::CloseMode mode) {
 
 // ---- immediate verbs ----
 
-io::FdResult RecordingIo::open_stream(const net::Endpoint& remote, const net::Endpoint& source,
-                                      const io::StreamOptions& options) {
+io::FdResult RecordingIo::open_stream(const net::Endpoint& remote, const net::Endpoint& source) {
   if (open_error != 0) return {.fd = Fd::none, .error = open_error};
   backend = Fd{next_fd_++};
   Socket& socket = sockets[backend];
   socket.other = kClient;
   socket.remote = remote;
   socket.source = source;
-  socket.keepalive = options.keepalive;
   sockets[kClient].other = backend;
   return {.fd = backend, .error = 0};
 }
@@ -234,8 +232,14 @@ int RecordingIo::shutdown_write(Fd fd) {
   return socket.shutdown_error;
 }
 
-void RecordingIo::set_receive_low_water(Fd fd, std::uint32_t /*bytes*/) {
-  open_socket(fd);
+void RecordingIo::set_keepalive(Fd fd) {
+  Socket& socket = open_socket(fd);
+  if (socket.keepalive) breach("keepalive set twice");
+  socket.keepalive = true;
+}
+
+io::ReceiveQueue RecordingIo::receive_queue(Fd fd) {
+  return open_socket(fd).queue;
 }
 
 std::uint32_t RecordingIo::bytes_unsent(Fd fd) {

@@ -56,6 +56,7 @@ class RecordingIo final : public io::Io {
     net::Endpoint remote;
     net::Endpoint source;
     bool keepalive = false;
+    io::ReceiveQueue queue;  // what receive_queue answers
   };
 
   explicit RecordingIo(io::BufferGroup::Options buffers) : buffers_(buffers) { sockets[kClient] = {}; }
@@ -99,8 +100,9 @@ class RecordingIo final : public io::Io {
   void poll(OpTag tag, Fd fd, io::PollFor what) override;
   void cancel(OpTag target) override;
   void close(Fd fd, io::CloseMode mode) override;
-  io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source,
-                           const io::StreamOptions& options) override;
+  io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source) override;
+  void set_keepalive(Fd fd) override;
+  io::ReceiveQueue receive_queue(Fd fd) override;
   void recv_datagrams(OpTag /*tag*/, Fd /*fd*/) override { breach("recv_datagrams on a TCP flow"); }
   void send_datagrams(OpTag /*tag*/, Fd /*fd*/, const io::DatagramsToSend& /*message*/) override {
     breach("send_datagrams on a TCP flow");
@@ -110,7 +112,6 @@ class RecordingIo final : public io::Io {
   std::optional<io::DatagramError> take_error(Fd /*fd*/) override { return {}; }
   int open_pipe(io::Pipe& pipe) override;
   int shutdown_write(Fd fd) override;
-  void set_receive_low_water(Fd fd, std::uint32_t bytes) override;
   std::uint32_t bytes_unsent(Fd fd) override;
   net::Endpoint peer(Fd /*fd*/) override { return {}; }
   net::Endpoint local(Fd /*fd*/) override { return {}; }

@@ -18,7 +18,7 @@ constexpr OpTag tag(OpKind kind, unsigned side = 0) {
 using Breaches = std::vector<std::string>;
 
 struct Pair {
-  Pair() { static_cast<void>(io.open_stream({}, {}, {})); }
+  Pair() { static_cast<void>(io.open_stream({}, {})); }
 
   RecordingIo io{{.count = 4, .bytes_per_buffer = 64}};
   Fd client = RecordingIo::kClient;

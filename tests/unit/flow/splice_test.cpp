@@ -23,11 +23,11 @@ Setup forwarding(Forwarding way) {
 
 // ---- promotion ----
 
-TEST_CASE("promotion: after 128 KiB one way") {
+TEST_CASE("promotion: after 32 KiB one way") {
   for (const Side from : {Side::client, Side::backend}) {
     Bench bench;
     bench.connected();
-    bench.bulk(from, 7);
+    bench.bulk(from, 1);
     CHECK(bench.armed(from) == "recv");
     bench.bulk(from, 1);
     CHECK(bench.armed(from) == "recv!");
@@ -45,7 +45,7 @@ TEST_CASE("promotion: after 128 KiB one way") {
 TEST_CASE("promotion: what was received meanwhile is sent before the first splice") {
   Bench bench;
   bench.connected();
-  bench.bulk(Side::client, 7);
+  bench.bulk(Side::client, 1);
   bench.receive(Side::client, Bench::kBuffer);
   CHECK(bench.armed(Side::client) == "recv!");
   bench.receive(Side::client, 3000);
@@ -61,7 +61,7 @@ TEST_CASE("promotion: what was received meanwhile is sent before the first splic
 TEST_CASE("promotion: FIN instead of the cancel ends the direction as usual") {
   Bench bench;
   bench.connected();
-  bench.bulk(Side::client, 8);
+  bench.bulk(Side::client, 2);
   bench.fin(Side::client);
   CHECK(bench.armed(Side::client).empty());
   CHECK(bench.socket(Side::backend).fin_sent);
@@ -72,7 +72,7 @@ TEST_CASE("promotion: not while turns alternate") {
   Bench bench;
   bench.connected();
   for (int turn = 0; turn < 10; ++turn) {
-    bench.bulk(Side::client, 7);
+    bench.bulk(Side::client, 1);
     bench.receive(Side::backend, 1);  // an answer, however short
     bench.sent(Side::client);
   }
@@ -88,17 +88,17 @@ TEST_CASE("promotion: not for small receives") {
     bench.sent(Side::backend);
   }
   CHECK(bench.armed(Side::client) == "recv");
-  bench.bulk(Side::client, 7);
+  bench.bulk(Side::client, 1);
   bench.receive(Side::client, 2047);  // one small receive begins anew
   bench.sent(Side::backend);
-  bench.bulk(Side::client, 7);
+  bench.bulk(Side::client, 1);
   CHECK(bench.armed(Side::client) == "recv");
 }
 
 TEST_CASE("promotion: receives of 2 KiB are bulk") {
   Bench bench;
   bench.connected();
-  for (int i = 0; i < 63; ++i) {
+  for (int i = 0; i < 15; ++i) {
     bench.receive(Side::client, 2048);
     bench.sent(Side::backend);
   }
@@ -140,7 +140,7 @@ TEST_CASE("forwarding splice without a pipe copies, and tries again with bulk") 
   bench.complete(Side::client, OpKind::poll_in, io::kPollIn);
   CHECK(bench.armed(Side::client) == "recv");
   CHECK(bench.op(Side::client, OpKind::recv).expect_data);
-  bench.bulk(Side::client, 8);
+  bench.bulk(Side::client, 2);
   CHECK(bench.armed(Side::client) == "recv!");
 }
 
@@ -164,7 +164,7 @@ TEST_CASE("splice: into the pipe, out of it, and again while much comes") {
   bench.splice_through(Side::client, 64 * 1024 - 1);
   CHECK(bench.armed(Side::client) == "poll_in");
   CHECK(bench.totals.bytes_spliced == 200'000 + 128 * 1024 - 1);
-  CHECK(bench.flow.bytes_from(Side::client) == 8 * Bench::kBuffer + bench.totals.bytes_spliced);
+  CHECK(bench.flow.bytes_from(Side::client) == 2 * Bench::kBuffer + bench.totals.bytes_spliced);
   CHECK(bench.totals.bytes_from_client == bench.flow.bytes_from(Side::client));
 }
 
@@ -260,7 +260,7 @@ TEST_CASE("splice: both directions at once, each with its own pipe") {
   bench.complete(Side::client, OpKind::splice_in, 100'000);
   bench.splice_through(Side::backend, 200'000);
   bench.complete(Side::client, OpKind::splice_out, 100'000);
-  CHECK(bench.totals.bytes_from_backend == 8 * Bench::kBuffer + 200'000);
+  CHECK(bench.totals.bytes_from_backend == 2 * Bench::kBuffer + 200'000);
 }
 
 TEST_CASE("splice: FIN is passed on when the pipe is empty") {
@@ -336,15 +336,15 @@ TEST_CASE("splice: the sink resets while bytes go into the pipe: the pipe goes w
   CHECK(bench.socket(Side::client).taken == 10);
 }
 
-TEST_CASE("splice: no pipe to be had: copies on, and promotes again after another 128 KiB") {
+TEST_CASE("splice: no pipe to be had: copies on, and promotes again after another 32 KiB") {
   Bench bench;
   bench.io.pipe_error = EMFILE;
   bench.connected();
-  bench.bulk(Side::client, 8);
+  bench.bulk(Side::client, 2);
   bench.cancelled(Side::client, OpKind::recv);
   CHECK(bench.armed(Side::client) == "recv");
   CHECK(bench.op(Side::client, OpKind::recv).expect_data);
-  bench.bulk(Side::client, 7);
+  bench.bulk(Side::client, 1);
   CHECK(bench.armed(Side::client) == "recv");
   bench.io.pipe_error = 0;
   bench.bulk(Side::client, 1);

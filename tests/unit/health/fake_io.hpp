@@ -106,7 +106,8 @@ class FakeIo final : public io::Io {
     violate("open_pipe");
     return EMFILE;
   }
-  void set_receive_low_water(io::Fd /*fd*/, std::uint32_t /*bytes*/) override { violate("set_receive_low_water"); }
+  void set_keepalive(io::Fd /*fd*/) override { violate("set_keepalive"); }
+  io::ReceiveQueue receive_queue(io::Fd /*fd*/) override { return {}; }
   std::uint32_t bytes_unsent(io::Fd /*fd*/) override { return 0; }
   net::Endpoint peer(io::Fd /*fd*/) override { return {}; }
   net::Endpoint local(io::Fd /*fd*/) override { return {}; }
@@ -115,8 +116,7 @@ class FakeIo final : public io::Io {
   [[nodiscard]] Instant now() const override { return now_; }
   void wake() override { woken_.store(true); }
 
-  io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& /*source*/,
-                           const io::StreamOptions& /*options*/) override {
+  io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& /*source*/) override {
     return open(remote);
   }
 

@@ -28,13 +28,14 @@ class WakeCounter final : public io::Io {
   void send_datagrams(io::OpTag, io::Fd, const io::DatagramsToSend&) override {}
   void cancel(io::OpTag) override {}
   void close(io::Fd, io::CloseMode) override {}
-  io::FdResult open_stream(const net::Endpoint&, const net::Endpoint&, const io::StreamOptions&) override { return {}; }
+  io::FdResult open_stream(const net::Endpoint&, const net::Endpoint&) override { return {}; }
   io::FdResult open_datagram(const io::DatagramSocketOptions&) override { return {}; }
   io::ReceivedDatagrams received(io::BufferId) override { return {}; }
   std::optional<io::DatagramError> take_error(io::Fd) override { return {}; }
   int open_pipe(io::Pipe&) override { return 0; }
   int shutdown_write(io::Fd) override { return 0; }
-  void set_receive_low_water(io::Fd, std::uint32_t) override {}
+  void set_keepalive(io::Fd) override {}
+  io::ReceiveQueue receive_queue(io::Fd) override { return {}; }
   std::uint32_t bytes_unsent(io::Fd) override { return 0; }
   net::Endpoint peer(io::Fd) override { return {}; }
   net::Endpoint local(io::Fd) override { return {}; }
