@@ -74,6 +74,27 @@ void set_the_scene(const Scene& scene, BackendTable& table) {
   }
 }
 
+std::vector<PickRequest> clients() {
+  Rng rng(3);
+  std::vector<PickRequest> requests(1024);
+  for (PickRequest& request : requests) request.client_hash = request.random = rng.next();
+  return requests;
+}
+
+/// Nothing but the pick; the counts only grow, for which source_hash does not care.
+void pick_alone(benchmark::State& state) {
+  const auto backends = static_cast<std::size_t>(state.range(0));
+  const Snapshot snapshot = snapshot_of(Algorithm::source_hash, kScenes[0], backends);
+  BackendTable table(backends);
+  Picker picker(snapshot.pools[0], table);
+  const std::vector<PickRequest> requests = clients();
+  std::size_t client = 0;
+  for ([[maybe_unused]] auto _ : state) {
+    benchmark::DoNotOptimize(picker.pick(requests[client]));
+    client = (client + 1) % requests.size();
+  }
+}
+
 void pick_and_release(benchmark::State& state, Algorithm algorithm, const Scene& scene) {
   const auto backends = static_cast<std::size_t>(state.range(0));
   const Snapshot snapshot = snapshot_of(algorithm, scene, backends);
@@ -81,19 +102,19 @@ void pick_and_release(benchmark::State& state, Algorithm algorithm, const Scene&
   BackendTable table(backends);
   set_the_scene(scene, table);
   Picker picker(pool, table);
-  Rng rng(3);
+  const std::vector<PickRequest> requests = clients();
+  std::size_t client = 0;
   // A ring of what is held: the slot of the newest is that of the one that ends.
   std::vector<BackendId> held(1 + scene.held * backends / 10);
-  const auto request = [&] {
-    const std::uint64_t word = rng.next();
-    return PickRequest{.client_hash = word, .random = word, .tried = {}};
+  const auto place = [&](BackendId& id) {
+    id = pool.backends[picker.pick(requests[client]).index].id;
+    client = (client + 1) % requests.size();
   };
-  for (BackendId& id : held) id = pool.backends[picker.pick(request()).index].id;
+  for (BackendId& id : held) place(id);
   std::size_t oldest = 0;
   for ([[maybe_unused]] auto _ : state) {
     table.release(held[oldest]);
-    // One behind the other, as connections come one by one.
-    held[oldest] = pool.backends[picker.pick(request()).index].id;
+    place(held[oldest]);
     if (++oldest == held.size()) oldest = 0;
   }
 }
@@ -110,6 +131,8 @@ void add(Algorithm algorithm, const Scene& scene) {
     for (const Scene& scene : kScenes) add(algorithm, scene);
   }
   add(Algorithm::source_hash, kBounded);
+  auto* const alone = benchmark::RegisterBenchmark("pick/source_hash/the pick alone", pick_alone);
+  for (const int backends : kSizes) alone->Arg(backends);
   return true;
 }();
 
