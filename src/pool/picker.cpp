@@ -112,10 +112,9 @@ Pick Picker::pick_in(Tier& tier, const PickRequest& request, TriedSet tried, Hea
   const auto eligible = [&](std::uint32_t i) {
     if (tried.contains(tier.begin + i)) return false;
     const std::uint32_t now = standing(i);
-    if (now < standing.places[i].limit) [[likely]]
-      return true;
-    if (now < BackendTable::kNotUp) any_full = true;
-    return false;
+    const bool free = now < standing.places[i].limit;
+    if (!free && now < BackendTable::kNotUp) any_full = true;
+    return free;
   };
   for (int race = 0; race < kFullRaces; ++race) {
     const std::optional<std::uint32_t> chosen = choose(tier, request, standing, eligible);
