@@ -17,8 +17,10 @@ namespace {
 void build(benchmark::State& state, std::uint32_t highest_weight) {
   Rng rng(1);
   std::vector<std::string> names;
+  names.reserve(static_cast<std::size_t>(state.range(0)));
   for (std::int64_t i = 0; i < state.range(0); ++i) names.push_back("backend-" + std::to_string(i));
   std::vector<Maglev::Entry> entries;
+  entries.reserve(names.capacity());
   for (const std::string& name : names) {
     entries.push_back({.name = name, .weight = static_cast<std::uint32_t>(1 + rng.below(highest_weight))});
   }

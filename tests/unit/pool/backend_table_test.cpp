@@ -104,6 +104,7 @@ TEST_CASE("table: four threads never hold more than the limit, and use all of it
     }
   };
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) threads.emplace_back(work);
   for (std::thread& thread : threads) thread.join();
   CHECK(above == 0);
@@ -116,6 +117,7 @@ TEST_CASE("table: four threads that only acquire get exactly the limit") {
   BackendTable table(2);
   std::atomic<std::uint32_t> acquired{0};
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 500; ++i) {
@@ -132,6 +134,7 @@ TEST_CASE("table: failures of several threads are all counted, each with its own
   BackendTable table(2);
   std::atomic<std::uint32_t> third{0};
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 300; ++i) {
@@ -148,6 +151,7 @@ TEST_CASE("table: connections that come and go while the health changes are all 
   BackendTable table(2);
   std::atomic<std::uint32_t> kept{0};
   std::vector<std::thread> threads;
+  threads.reserve(3);
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&, limit = t == 0 ? 1'000'000U : 0U] {
       for (int i = 0; i < 5'000; ++i) {
