@@ -1,5 +1,7 @@
 #include "millrace/pool/picker.hpp"
 
+#include <algorithm>
+
 #include "millrace/balance/bounded_load.hpp"
 #include "millrace/balance/first.hpp"
 
@@ -17,12 +19,19 @@ Picker::Picker(const Pool& pool, BackendTable& table)
     : pool_(pool),
       table_(table),
       primary_(make_tier(0, pool.primaries, pool.primary_table)),
-      backup_(make_tier(pool.primaries, static_cast<std::uint32_t>(pool.backends.size()), pool.backup_table)) {}
+      backup_(make_tier(pool.primaries, static_cast<std::uint32_t>(pool.backends.size()), pool.backup_table)),
+      hash_decides_(pool.hash.load_factor <= 0.0 && primary_.hashes != nullptr && !primary_.hashes->empty()) {}
 
 Picker::Tier Picker::make_tier(std::uint32_t begin, std::uint32_t end,
                                const std::optional<balance::Maglev>& hashes) const {
+  std::vector<Place> places;
   std::vector<std::uint32_t> weights;
-  for (std::uint32_t i = begin; i < end; ++i) weights.push_back(pool_.backends[i].weight);
+  for (std::uint32_t i = begin; i < end; ++i) {
+    const Backend& backend = pool_.backends[i];
+    const std::uint32_t limit = backend.max_connections != 0 ? backend.max_connections : kNoLimit;
+    places.push_back({.id = backend.id, .limit = std::min(limit, kNoLimit)});
+    weights.push_back(backend.weight);
+  }
   Cursor cursor = std::monostate{};
   switch (pool_.algorithm) {
     case Algorithm::least_conn:
@@ -39,6 +48,7 @@ Picker::Tier Picker::make_tier(std::uint32_t begin, std::uint32_t end,
       break;
   }
   return {.begin = begin,
+          .places = std::move(places),
           .weights = std::move(weights),
           .hashes = hashes ? &*hashes : nullptr,
           .cursor = std::move(cursor)};
@@ -57,12 +67,29 @@ bool Picker::any_up() const {
 }
 
 Pick Picker::pick(const PickRequest& request) {
+  if (hash_decides_ && request.tried.empty()) {
+    const Pick home = pick_home(request.client_hash);
+    if (home.outcome == PickOutcome::picked) return home;
+  }
   Pick found = pick_untried(request, request.tried);
   if (found.outcome == PickOutcome::none && !request.tried.empty()) {
     found = pick_untried(request, TriedSet{});
     if (found.outcome == PickOutcome::picked) found.outcome = PickOutcome::picked_again;
   }
   return found;
+}
+
+/// What pick_in() would find, without the preparations for asking around; none when it has to.
+Pick Picker::pick_home(std::uint64_t client_hash) {
+  const std::uint32_t index = primary_.hashes->at(client_hash);
+  const Place place = primary_.places[index];
+  if (table_.standing(place.id) >= place.limit || !acquire(place)) return {};
+  failing_open_ = false;
+  return {PickOutcome::picked, index};
+}
+
+bool Picker::acquire(const Place& place) {
+  return table_.acquire(place.id, place.limit == kNoLimit ? 0 : place.limit);
 }
 
 Pick Picker::pick_untried(const PickRequest& request, TriedSet tried) {
@@ -78,28 +105,29 @@ Pick Picker::pick_untried(const PickRequest& request, TriedSet tried) {
 
 Pick Picker::pick_in(Tier& tier, const PickRequest& request, TriedSet tried, Health health) {
   bool any_full = false;
+  const View standing{.table = table_,
+                      .places = tier.places.data(),
+                      .counted = health == Health::ignored ? BackendTable::kActive : ~std::uint32_t{0}};
+  // The algorithms ask for none of weight 0. One that is down is not full, whatever its connections.
   const auto eligible = [&](std::uint32_t i) {
-    const std::uint32_t index = tier.begin + i;
-    if (!usable(index, health) || tried.contains(index)) return false;
-    const Backend& backend = pool_.backends[index];
-    const bool full = backend.max_connections != 0 && table_.active(backend.id) >= backend.max_connections;
-    any_full = any_full || full;
-    return !full;
+    if (tried.contains(tier.begin + i)) return false;
+    const std::uint32_t now = standing(i);
+    const bool free = now < standing.places[i].limit;
+    if (!free && now < BackendTable::kNotUp) any_full = true;
+    return free;
   };
   for (int race = 0; race < kFullRaces; ++race) {
-    const std::optional<std::uint32_t> chosen = choose(tier, request, eligible);
+    const std::optional<std::uint32_t> chosen = choose(tier, request, standing, eligible);
     if (!chosen) break;
-    const std::uint32_t index = tier.begin + *chosen;
-    const Backend& backend = pool_.backends[index];
-    if (table_.acquire(backend.id, backend.max_connections)) return {PickOutcome::picked, index};
+    if (acquire(tier.places[*chosen])) return {PickOutcome::picked, tier.begin + *chosen};
     any_full = true;
   }
   return {any_full ? PickOutcome::all_full : PickOutcome::none, 0};
 }
 
 template <class Eligible>
-std::optional<std::uint32_t> Picker::choose(Tier& tier, const PickRequest& request, Eligible&& eligible) const {
-  const auto active = [&](std::uint32_t i) { return table_.active(pool_.backends[tier.begin + i].id); };
+std::optional<std::uint32_t> Picker::choose(Tier& tier, const PickRequest& request, View active,
+                                            Eligible&& eligible) const {
   switch (pool_.algorithm) {
     case Algorithm::least_conn:
       return std::get<balance::LeastConn>(tier.cursor).pick(active, eligible);
@@ -110,18 +138,18 @@ std::optional<std::uint32_t> Picker::choose(Tier& tier, const PickRequest& reque
     case Algorithm::first:
       return balance::first(tier.weights, eligible);
     case Algorithm::source_hash:
-      return choose_by_hash(tier, request.client_hash, eligible);
+      return choose_by_hash(tier, request.client_hash, active, eligible);
   }
   return std::nullopt;
 }
 
 template <class Eligible>
-std::optional<std::uint32_t> Picker::choose_by_hash(Tier& tier, std::uint64_t hash, Eligible&& eligible) const {
+std::optional<std::uint32_t> Picker::choose_by_hash(Tier& tier, std::uint64_t hash, View active,
+                                                    Eligible&& eligible) const {
   if (pool_.hash.load_factor <= 0.0) return tier.hashes->pick(hash, eligible);
   balance::BoundedLoad bound{.load_factor = pool_.hash.load_factor};
-  const auto active = [&](std::uint32_t i) { return table_.active(pool_.backends[tier.begin + i].id); };
   for (std::uint32_t i = 0; i < tier.weights.size(); ++i) {
-    if (!eligible(i)) continue;
+    if (tier.weights[i] == 0 || !eligible(i)) continue;
     bound.total_active += active(i);
     bound.total_weight += tier.weights[i];
   }

@@ -11,7 +11,6 @@
 // A pick is O(backends). Holds the turn, so one owner (a worker), no locking. Equal instances make equal picks: workers
 // that each own one should let it make a different number of picks first, or all of them begin with the same backend.
 
-#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -34,15 +33,6 @@ class SmoothWrr {
     Round round;
     for (std::uint32_t index = 0; index < turns_.size(); ++index) {
       if (turns_[index].weight != 0 && eligible(index)) join(round, index);
-    }
-    return settle(round);
-  }
-
-  /// A round among these indices only, all of them eligible, each at most once.
-  std::optional<std::uint32_t> pick_among(std::span<const std::uint32_t> candidates) {
-    Round round;
-    for (const std::uint32_t index : candidates) {
-      if (turns_[index].weight != 0) join(round, index);
     }
     return settle(round);
   }

@@ -3,9 +3,9 @@
 // connections (written by all workers) and consecutive connect failures (counted by workers, read and cleared by the
 // prober, cleared by workers when a connect succeeds).
 //
-// Rows are named by BackendId, which stays the same for the life of the process. The arrays are separate, so that a
-// pick over a thousand backends reads few cache lines. Allocated once; no locks. Counts are exact over all workers; a
-// reader may see them a moment late.
+// Rows are named by BackendId, which stays the same for the life of the process. Health and active connections share a
+// word, so that a pick over a thousand backends reads one for each, and few cache lines. Allocated once; no locks.
+// Counts are exact over all workers; a reader may see them a moment late.
 
 #include <atomic>
 #include <cstddef>
@@ -29,37 +29,43 @@ class BackendTable {
  public:
   explicit BackendTable(std::size_t rows)
       : rows_(rows),
-        health_(std::make_unique<std::atomic<std::uint8_t>[]>(rows)),
-        active_(std::make_unique<std::atomic<std::uint32_t>[]>(rows)),
+        standings_(std::make_unique<std::atomic<std::uint32_t>[]>(rows)),
         failures_(std::make_unique<std::atomic<std::uint32_t>[]>(rows)) {}
 
   [[nodiscard]] std::size_t rows() const { return rows_; }
 
-  [[nodiscard]] HealthState health(BackendId id) const {
-    return static_cast<HealthState>(health_[row(id)].load(std::memory_order_relaxed));
-  }
+  /// From here on a standing() is of a backend that is not up.
+  static constexpr std::uint32_t kNotUp = 1U << 30U;
+  /// The part of a standing() that is active().
+  static constexpr std::uint32_t kActive = kNotUp - 1;
+  /// Health and active connections in one look: active() while the backend is up, kNotUp or more otherwise.
+  [[nodiscard]] std::uint32_t standing(BackendId id) const { return word(id).load(std::memory_order_relaxed); }
+
+  [[nodiscard]] HealthState health(BackendId id) const { return static_cast<HealthState>(standing(id) / kNotUp); }
   /// The prober's thread only.
   void set_health(BackendId id, HealthState state) {
-    health_[row(id)].store(static_cast<std::uint8_t>(state), std::memory_order_relaxed);
+    // Nobody else writes these bits; the counts that the workers write meanwhile stay.
+    const std::uint32_t changed = static_cast<std::uint32_t>(health(id)) ^ static_cast<std::uint32_t>(state);
+    word(id).fetch_xor(changed * kNotUp, std::memory_order_relaxed);
   }
 
   /// Connections that chose this backend and have not ended yet, connecting ones included.
-  [[nodiscard]] std::uint32_t active(BackendId id) const { return active_[row(id)].load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint32_t active(BackendId id) const { return standing(id) & kActive; }
   /// Counts one more, unless that would be above `limit` (0: no limit).
   [[nodiscard]] bool acquire(BackendId id, std::uint32_t limit) {
-    auto& count = active_[row(id)];
+    auto& count = word(id);
     if (limit == 0) {
       count.fetch_add(1, std::memory_order_relaxed);
       return true;
     }
     // Never above the limit, not even for a moment: another thread would be refused although a place is free.
     std::uint32_t before = count.load(std::memory_order_relaxed);
-    while (before < limit) {
+    while ((before & kActive) < limit) {
       if (count.compare_exchange_weak(before, before + 1, std::memory_order_relaxed)) return true;
     }
     return false;
   }
-  void release(BackendId id) { active_[row(id)].fetch_sub(1, std::memory_order_relaxed); }
+  void release(BackendId id) { word(id).fetch_sub(1, std::memory_order_relaxed); }
 
   /// A connect failed by the backend's fault; returns how many did in a row.
   std::uint32_t count_failure(BackendId id) { return failures_[row(id)].fetch_add(1, std::memory_order_relaxed) + 1; }
@@ -73,9 +79,10 @@ class BackendTable {
   }
 
  private:
+  [[nodiscard]] std::atomic<std::uint32_t>& word(BackendId id) const { return standings_[row(id)]; }
+
   std::size_t rows_;
-  std::unique_ptr<std::atomic<std::uint8_t>[]> health_;
-  std::unique_ptr<std::atomic<std::uint32_t>[]> active_;
+  std::unique_ptr<std::atomic<std::uint32_t>[]> standings_;  // HealthState above, active connections below
   std::unique_ptr<std::atomic<std::uint32_t>[]> failures_;
 };
 

@@ -68,30 +68,52 @@ class Picker {
  private:
   using Cursor = std::variant<balance::LeastConn, balance::SmoothWrr, balance::RandomTwo, std::monostate>;
 
+  /// What a pick asks for of each backend, close together: a Backend is large, and there may be a thousand.
+  struct Place {
+    BackendId id{};
+    std::uint32_t limit = 0;  // of connections
+  };
+  /// So that a standing below the limit is that of a backend which is both up and not full.
+  static constexpr std::uint32_t kNoLimit = BackendTable::kNotUp;
+
   /// A run of backends that are equal in preference, with this worker's cursor over them.
   struct Tier {
     std::uint32_t begin = 0;  // into Pool::backends
+    std::vector<Place> places;
     std::vector<std::uint32_t> weights;
     const balance::Maglev* hashes = nullptr;
     Cursor cursor;
   };
   enum class Health : std::uint8_t { respected, ignored };
+  /// What the algorithms see of a tier: active connections, with kNotUp or more for those that are not up, so that they
+  /// look busy. The whole standing counts, or without health only its active connections.
+  struct View {
+    const BackendTable& table;
+    const Place* places;
+    std::uint32_t counted;
+    [[nodiscard]] std::uint32_t operator()(std::uint32_t i) const { return table.standing(places[i].id) & counted; }
+  };
 
   [[nodiscard]] Tier make_tier(std::uint32_t begin, std::uint32_t end,
                                const std::optional<balance::Maglev>& hashes) const;
   [[nodiscard]] bool usable(std::uint32_t index, Health health) const;
   [[nodiscard]] bool any_up() const;
+  [[nodiscard]] Pick pick_home(std::uint64_t client_hash);
+  [[nodiscard]] bool acquire(const Place& place);
   [[nodiscard]] Pick pick_untried(const PickRequest& request, TriedSet tried);
   [[nodiscard]] Pick pick_in(Tier& tier, const PickRequest& request, TriedSet tried, Health health);
   template <class Eligible>
-  [[nodiscard]] std::optional<std::uint32_t> choose(Tier& tier, const PickRequest& request, Eligible&& eligible) const;
+  [[nodiscard]] std::optional<std::uint32_t> choose(Tier& tier, const PickRequest& request, View active,
+                                                    Eligible&& eligible) const;
   template <class Eligible>
-  [[nodiscard]] std::optional<std::uint32_t> choose_by_hash(Tier& tier, std::uint64_t hash, Eligible&& eligible) const;
+  [[nodiscard]] std::optional<std::uint32_t> choose_by_hash(Tier& tier, std::uint64_t hash, View active,
+                                                            Eligible&& eligible) const;
 
   const Pool& pool_;
   BackendTable& table_;
   Tier primary_;
   Tier backup_;
+  bool hash_decides_;  // source_hash over primaries, and nothing but health and limits keeps a client from its backend
   bool failing_open_ = false;
 };
 

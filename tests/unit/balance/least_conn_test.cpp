@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "support.hpp"
 
@@ -97,13 +98,96 @@ TEST_CASE("least_conn: among equals in turn, by weight") {
   }
 }
 
+TEST_CASE("least_conn: a heavy backend's turns are spread, equal weights go in the order of the backends") {
+  const auto sequence = [](const Weights& weights, int picks) {
+    LeastConn algorithm(weights);
+    std::string names;
+    for (int i = 0; i < picks; ++i) names += static_cast<char>('a' + algorithm.pick(kIdle, kAll).value());
+    return names;
+  };
+  CHECK(sequence({5, 1, 1}, 14) == "aaabcaaaaabcaa");
+  CHECK(sequence({1, 2}, 6) == "babbab");
+  CHECK(sequence({3, 3, 3}, 7) == "abcabca");
+}
+
+TEST_CASE("least_conn: among equals exactly by weight over every cycle, whatever the weights") {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const Weights weights = random_weights(1 + seed * 3, 1000, seed);
+    LeastConn algorithm(weights);
+    for (int cycle = 0; cycle < 3; ++cycle) {
+      Counts counts = count_picks(weights.size(), total(weights), [&] { return algorithm.pick(kIdle, kAll); });
+      counts.pop_back();
+      CHECK(counts == weights);
+    }
+  }
+}
+
+TEST_CASE("least_conn: a backend that missed turns comes next, and does not catch up") {
+  for (const bool busy : {false, true}) {
+    CAPTURE(busy);
+    LeastConn algorithm(Weights{2, 2, 2});
+    const auto active = [busy](std::uint32_t i) -> std::uint32_t { return busy && i == 0 ? 7 : 0; };
+    const auto eligible = [busy](std::uint32_t i) { return busy || i != 0; };
+    CHECK(count_picks(3, 1000, [&] { return algorithm.pick(active, eligible); }) == Counts{0, 500, 500, 0});
+    CHECK(algorithm.pick(kIdle, kAll) == 0U);
+    CHECK(count_picks(3, 30, [&] { return algorithm.pick(kIdle, kAll); }) == Counts{10, 10, 10, 0});
+  }
+}
+
+TEST_CASE("least_conn: picks without a choice move the turn as well") {
+  LeastConn algorithm(Weights{1, 1, 1});
+  const auto only_last = [](std::uint32_t i) -> std::uint32_t { return i == 2 ? 0 : 1; };
+  for (int i = 0; i < 100; ++i) CHECK(algorithm.pick(only_last, kAll) == 2U);
+  // The others waited meanwhile; afterwards nobody is owed anything.
+  CHECK(algorithm.pick(kIdle, kAll) == 0U);
+  CHECK(algorithm.pick(kIdle, kAll) == 1U);
+  CHECK(count_picks(3, 30, [&] { return algorithm.pick(kIdle, kAll); }) == Counts{10, 10, 10, 0});
+}
+
+TEST_CASE("least_conn: nobody eligible has less load than the one that is picked") {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    Rng rng(seed);
+    // From all alike to all different, and from small counts that are often equal to such as fill their 32 bits.
+    const std::uint32_t highest_weight = std::uint32_t{1} << rng.below(32);
+    const std::uint64_t counts_below = std::uint64_t{1} << (1 + rng.below(32));
+    Weights weights = random_weights(1 + rng.below(40), highest_weight, seed);
+    for (auto& weight : weights) weight = rng.one_in(8) ? 0 : weight;
+    LeastConn algorithm(weights);
+    for (int i = 0; i < 50; ++i) {
+      Counts active(weights.size());
+      for (auto& count : active) count = static_cast<std::uint32_t>(rng.below(counts_below));
+      const std::uint64_t mask = rng.next() | rng.next();
+      const auto eligible = [mask](std::uint32_t b) { return ((mask >> b) & 1U) != 0; };
+      const auto index = algorithm.pick([&](std::uint32_t b) { return active[b]; }, eligible);
+      for (std::uint32_t b = 0; b < weights.size(); ++b) {
+        if (weights[b] == 0 || !eligible(b)) continue;
+        REQUIRE(index.has_value());
+        REQUIRE_FALSE(Load{active[b], weights[b]} < Load{active[*index], weights[*index]});
+      }
+      if (index) REQUIRE((weights[*index] != 0 && eligible(*index)));
+    }
+  }
+}
+
+TEST_CASE("least_conn: who is not the best so far is not asked whether it is eligible") {
+  LeastConn algorithm(Weights(100, 1));
+  int asked = 0;
+  const auto index = algorithm.pick([](std::uint32_t i) { return i; },
+                                    [&](std::uint32_t) {
+                                      ++asked;
+                                      return true;
+                                    });
+  CHECK(index == 0U);
+  CHECK(asked == 1);
+}
+
 TEST_CASE("least_conn: the turn goes on among the equals when others are busy") {
   LeastConn algorithm(Weights{1, 1, 1, 1});
   const auto active = [](std::uint32_t i) -> std::uint32_t { return i % 2 == 0 ? 5 : 0; };
   CHECK(count_picks(4, 100, [&] { return algorithm.pick(active, kAll); }) == Counts{0, 50, 0, 50, 0});
 }
 
-TEST_CASE("least_conn: eligibility is obeyed, and asked for once per backend and pick") {
+TEST_CASE("least_conn: eligibility is obeyed, and asked for at most once per backend and pick") {
   const Weights weights = random_weights(50, 5, 3);
   LeastConn algorithm(weights);
   Rng rng(4);

@@ -79,13 +79,6 @@ TEST_CASE("smooth_wrr: long runs of random eligibility leave the cycle close to 
   }
 }
 
-TEST_CASE("smooth_wrr: a round among given candidates") {
-  SmoothWrr wrr(Weights{1, 0, 2, 1});
-  const Weights candidates{0, 1, 2};
-  CHECK(count_picks(4, 9, [&] { return wrr.pick_among(candidates); }) == Counts{3, 0, 6, 0, 0});
-  CHECK_FALSE(wrr.pick_among({}).has_value());
-}
-
 TEST_CASE("smooth_wrr: the highest weights do not overflow") {
   const Weights weights(1000, 0xffff'ffff);
   SmoothWrr wrr(weights);

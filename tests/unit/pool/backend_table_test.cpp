@@ -39,6 +39,24 @@ TEST_CASE("table: rows are apart") {
   CHECK(table.health(kOne) == HealthState::down);
 }
 
+TEST_CASE("table: a standing tells health and connections at once, and neither disturbs the other") {
+  BackendTable table(2);
+  REQUIRE(table.acquire(kOne, 0));
+  REQUIRE(table.acquire(kOne, 0));
+  CHECK(table.standing(kOne) == 2);
+  for (const HealthState state : {HealthState::down, HealthState::ejected, HealthState::ejected, HealthState::up}) {
+    table.set_health(kOne, state);
+    CHECK(table.health(kOne) == state);
+    CHECK(table.active(kOne) == 2);
+    CHECK((table.standing(kOne) >= BackendTable::kNotUp) == (state != HealthState::up));
+    CHECK((table.standing(kOne) & BackendTable::kActive) == 2);
+    CHECK(table.acquire(kOne, 3));
+    CHECK_FALSE(table.acquire(kOne, 3));  // the limit is on connections, whatever the health
+    table.release(kOne);
+    CHECK(table.health(kOne) == state);
+  }
+}
+
 TEST_CASE("table: acquire up to the limit; release makes room") {
   BackendTable table(2);
   CHECK(table.acquire(kOne, 2));
@@ -86,6 +104,7 @@ TEST_CASE("table: four threads never hold more than the limit, and use all of it
     }
   };
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) threads.emplace_back(work);
   for (std::thread& thread : threads) thread.join();
   CHECK(above == 0);
@@ -98,6 +117,7 @@ TEST_CASE("table: four threads that only acquire get exactly the limit") {
   BackendTable table(2);
   std::atomic<std::uint32_t> acquired{0};
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 500; ++i) {
@@ -114,6 +134,7 @@ TEST_CASE("table: failures of several threads are all counted, each with its own
   BackendTable table(2);
   std::atomic<std::uint32_t> third{0};
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < 300; ++i) {
@@ -124,6 +145,36 @@ TEST_CASE("table: failures of several threads are all counted, each with its own
   for (std::thread& thread : threads) thread.join();
   CHECK(table.failures(kOne) == 1200);
   CHECK(third == 400);
+}
+
+TEST_CASE("table: connections that come and go while the health changes are all counted, and so is every change") {
+  BackendTable table(2);
+  std::atomic<std::uint32_t> kept{0};
+  std::vector<std::thread> threads;
+  threads.reserve(3);
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&, limit = t == 0 ? 1'000'000U : 0U] {
+      for (int i = 0; i < 5'000; ++i) {
+        if (!table.acquire(kOne, limit)) continue;
+        if (i % 5 == 0) {
+          ++kept;
+        } else {
+          table.release(kOne);
+        }
+      }
+    });
+  }
+  std::uint32_t lost = 0;
+  for (int i = 0; i < 5'000; ++i) {
+    const auto state = static_cast<HealthState>(i % 3);
+    table.set_health(kOne, state);
+    if (table.health(kOne) != state) ++lost;
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(lost == 0);
+  CHECK(kept == 3'000);
+  CHECK(table.active(kOne) == kept);
+  CHECK(table.health(kOne) == static_cast<HealthState>(4'999 % 3));
 }
 
 }  // namespace millrace::pool::test

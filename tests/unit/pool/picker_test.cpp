@@ -247,6 +247,42 @@ TEST_CASE("least_conn: by weight") {
   CHECK(fixture.active(1) == 10);
 }
 
+TEST_CASE("least_conn: failing open, the counts decide, not how a backend failed") {
+  Fixture fixture(pool_of(Algorithm::least_conn, {backend("a"), backend("b"), backend("c")}));
+  for (int i = 0; i < 6; ++i) fixture.pick();
+  fixture.set(0, HealthState::ejected);
+  fixture.set(1, HealthState::down);
+  fixture.set(2, HealthState::ejected);
+  fixture.release(2);
+  CHECK(fixture.pick().index == 2);
+  fixture.release(0);
+  CHECK(fixture.pick().index == 0);
+  CHECK(fixture.picker.failing_open());
+  for (int i = 0; i < 30; ++i) fixture.pick();
+  for (std::uint32_t i = 0; i < 3; ++i) CHECK(fixture.active(i) == 12);
+}
+
+TEST_CASE("least_conn: who is down does not attract by being idle, nor who is full or tried") {
+  Fixture fixture(pool_of(Algorithm::least_conn, {backend("down", 5), backend("full", 9, false, 1), backend("tried", 7),
+                                                  backend("a", 5), backend("b", 1)}));
+  fixture.set(0, HealthState::down);
+  CHECK(fixture.pick({.tried = tried({0, 2, 3, 4})}).index == 1);
+  for (int i = 0; i < 12; ++i) CHECK(fixture.pick({.tried = tried({2})}).outcome == PickOutcome::picked);
+  CHECK(fixture.active(0) == 0);
+  CHECK(fixture.active(1) == 1);
+  CHECK(fixture.active(2) == 0);
+  CHECK(fixture.active(3) == 10);
+  CHECK(fixture.active(4) == 2);
+}
+
+TEST_CASE("picker: the highest max_connections are as none") {
+  for (const Algorithm algorithm : balance::kAlgorithms) {
+    Fixture fixture(pool_of(algorithm, {backend("a", 1, false, 0xffff'ffff), backend("b", 1, false, 0x4000'0000)}));
+    fixture.set(0, HealthState::down);
+    for (int i = 0; i < 10; ++i) CHECK(fixture.pick_and_release().index == 1);
+  }
+}
+
 TEST_CASE("round_robin: in turn by weight, whatever is active; each worker by its own turn") {
   Fixture fixture(pool_of(Algorithm::round_robin, {backend("a", 2), backend("b", 1)}));
   std::string order;
@@ -297,6 +333,25 @@ TEST_CASE("source_hash: a client stays with its backend while that is up, and co
   CHECK(refuge == Indices{0, 1, 3});  // spread over the others
   fixture.set(2, HealthState::up);
   CHECK(homes() == before);
+}
+
+TEST_CASE("source_hash: a client whose backend is full goes to its next choice until there is room") {
+  Fixture fixture(pool_of(Algorithm::source_hash, {backend("a", 1, false, 1), backend("b", 1, false, 1), spare("s")}));
+  const std::uint32_t home = fixture.pick(client(7)).index;
+  CHECK(fixture.pick(client(7)).index == 1 - home);
+  CHECK(fixture.pick(client(7)).outcome == PickOutcome::all_full);
+  fixture.release(home);
+  CHECK(fixture.pick(client(7)).index == home);
+}
+
+TEST_CASE("source_hash: after failing open, a pick at home says that health counts again") {
+  Fixture fixture(pool_of(Algorithm::source_hash, {backend("a"), backend("b")}));
+  fixture.set_all(HealthState::down);
+  CHECK(fixture.pick(client(7)).outcome == PickOutcome::picked);
+  CHECK(fixture.picker.failing_open());
+  fixture.set_all(HealthState::up);
+  CHECK(fixture.pick(client(7)).outcome == PickOutcome::picked);
+  CHECK_FALSE(fixture.picker.failing_open());
 }
 
 TEST_CASE("source_hash: two workers agree") {
