@@ -27,7 +27,7 @@ void read_backend_table(const Place& place, Problems& problems, Backend& backend
   if (problems.bad(table)) return;
   const Entry* address = table.find("address");
   if (address == nullptr) {
-    if (!problems.misspelt(table, "address")) problems.add(place, "address is missing");
+    if (!problems.misspelt(table, "address")) problems.add(place, R"(address is missing, add address = "IP:PORT")");
     return;
   }
   const bool named = table.find("name") != nullptr || problems.misspelt(table, "name");
@@ -76,7 +76,7 @@ void BackendName::write(std::string& out, const std::string& name) {
 }
 
 void Backends::read(const Place& place, Problems& problems, std::vector<Backend>& out) {
-  if (!expect(place, Node::Kind::list, problems)) return;
+  if (!expect(place, Node::Kind::list, problems, R"(; write [{ address = "IP:PORT" }, …])")) return;
   out.clear();
   for (std::size_t i = 0; i < place.node().items.size(); ++i) {
     read_backend(place.item(i), problems, out.emplace_back());

@@ -24,6 +24,8 @@ namespace millrace::config {
 [[nodiscard]] std::optional<std::int64_t> read_whole(const Place&, Problems&, std::int64_t low, std::int64_t high);
 [[nodiscard]] std::optional<double> read_real(const Place&, Problems&);
 [[nodiscard]] std::optional<Nanos> read_duration(const Place&, Problems&, bool zero_allowed);
+/// "; write 5 without quotes" for a string that has nothing but `characters`.
+[[nodiscard]] std::string unquoted_hint(const Node&, std::string_view characters);
 /// Complains that `text` is none of `names`.
 void complain_unknown_value(const Place&, Problems&, std::string_view text, const std::vector<std::string_view>& names);
 
@@ -45,7 +47,8 @@ struct AutoOr {
       if (node.text == "auto") {
         out = 0;
       } else {
-        problems.add(place, fmt::format(R"(expected "auto" or a whole number, found {})", quoted(node.text)));
+        problems.add(place, fmt::format(R"(expected "auto" or a whole number, found {}{})", quoted(node.text),
+                                        unquoted_hint(node, "0123456789")));
       }
       return;
     }
@@ -115,7 +118,7 @@ struct Word {
     if (!expect(place, Node::Kind::string, problems)) return;
     std::vector<std::string_view> names;
     for (const Choice<E>& choice : choices<E>()) {
-      names.push_back(choice.name);
+      if (choice.value) names.push_back(choice.name);
       if (choice.name != place.node().text) continue;
       if (choice.value) {
         out = *choice.value;

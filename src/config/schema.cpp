@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "addresses.hpp"
@@ -104,8 +105,15 @@ void read_named(const Place& place, Problems& problems, const T& prototype, cons
     problems.add(place, fmt::format("expected a table, found a list; write [{}.NAME]", place.name()));
     return;
   }
-  if (!expect(place, Node::Kind::table, problems)) return;
+  if (!expect(place, Node::Kind::table, problems, fmt::format("; write [{}.NAME]", place.name()))) return;
+  const std::vector<std::string_view> known = key_names<T>();
   for (const Entry& entry : place.node().entries) {
+    if (entry.value.kind != Node::Kind::table && std::find(known.begin(), known.end(), entry.key) != known.end()) {
+      problems.add_at(entry.position, fmt::format("{} needs a name in between: write it below [{}.NAME]",
+                                                  place.name_of(entry.key), place.name()));
+      problems.mark_bad(place.node());
+      continue;
+    }
     if (const auto problem = name_problem(entry.key, kNameBytesMax)) {
       problems.add_at(entry.position, place.name_of(entry.key) + ": " + *problem);
     }
@@ -225,6 +233,15 @@ constexpr std::array kPassiveKeys = {
     value<&Passive::max_ejected, Real<0, 1>>("max_ejected"),
 };
 
+template <class T>
+void add_home(std::vector<std::string>& homes, std::string_view key, bool is_table, std::string_view table) {
+  for (const Key<T>& known : keys<T>()) {
+    const bool same_sort = is_table ? known.write_table != nullptr : known.write != nullptr;
+    if (known.name != key || !same_sort) continue;
+    homes.push_back(is_table ? fmt::format("[{}.{}]", table, key) : fmt::format("[{}]", table));
+  }
+}
+
 }  // namespace
 
 template <>
@@ -262,6 +279,18 @@ std::span<const Key<Health>> keys() {
 template <>
 std::span<const Key<Passive>> keys() {
   return kPassiveKeys;
+}
+
+std::string homes_of(std::string_view key, bool is_table) {
+  std::vector<std::string> homes;
+  add_home<Runtime>(homes, key, is_table, "runtime");
+  add_home<Listener>(homes, key, is_table, "listeners.NAME");
+  add_home<Pool>(homes, key, is_table, "pools.NAME");
+  add_home<Backend>(homes, key, is_table, "[pools.NAME.backends]");
+  add_home<Hash>(homes, key, is_table, "pools.NAME.hash");
+  add_home<Health>(homes, key, is_table, "pools.NAME.health");
+  add_home<Passive>(homes, key, is_table, "pools.NAME.passive");
+  return fmt::format("{}", fmt::join(homes, " or "));
 }
 
 }  // namespace millrace::config

@@ -67,11 +67,21 @@ std::vector<std::string_view> key_names() {
   return names;
 }
 
+/// The tables that have this key, for people: "[runtime] or [listeners.NAME]"; empty when there is none. What is a
+/// table itself is looked for among tables only, everything else among values.
+[[nodiscard]] std::string homes_of(std::string_view key, bool is_table);
+
+/// For what should have been a table: how to write it as one.
+[[nodiscard]] inline std::string table_remedy(const Place& place) {
+  const bool has_header = !place.name().empty() && place.name().back() != ']';
+  return has_header ? "; write [" + place.name() + "]" : std::string();
+}
+
 /// Fills `target` from a table; what the table does not mention stays as it is. Keys are read in the order of the
 /// schema, whatever the order of the file: `[defaults]` comes before what inherits from it.
 template <class T>
 void read_table(const Place& place, Problems& problems, T& target) {
-  if (!expect(place, Node::Kind::table, problems)) return;
+  if (!expect(place, Node::Kind::table, problems, table_remedy(place))) return;
   for (const Key<T>& key : keys<T>()) {
     const Entry* entry = place.node().find(key.name);
     if (entry == nullptr) continue;
@@ -83,7 +93,8 @@ void read_table(const Place& place, Problems& problems, T& target) {
   }
   const std::vector<std::string_view> known = key_names<T>();
   for (const Entry& entry : place.node().entries) {
-    if (std::find(known.begin(), known.end(), entry.key) == known.end()) problems.add_unknown_key(place, entry, known);
+    if (std::find(known.begin(), known.end(), entry.key) != known.end()) continue;
+    problems.add_unknown_key(place, entry, known, homes_of(entry.key, entry.value.kind == Node::Kind::table));
   }
 }
 
