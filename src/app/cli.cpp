@@ -81,6 +81,11 @@ void add_check(CLI::App& app, Options& options) {
   check->add_flag("--effective", options.effective, "Print the configuration with every default filled in, as TOML");
 }
 
+int print_schema() {
+  fmt::print("{}", config::json_schema());
+  return kDone;
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
@@ -90,6 +95,7 @@ int run_command_line(int argc, char** argv) {
   Options options;
   add_run(app, options);
   add_check(app, options);
+  app.add_subcommand("schema", "Print a JSON Schema of the configuration, for editors");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {  // --help, --version
@@ -98,7 +104,8 @@ int run_command_line(int argc, char** argv) {
     app.exit(error, std::cout, std::cerr);
     return kWrongUsage;
   }
-  return app.got_subcommand("run") ? run(options) : check(options);
+  if (app.got_subcommand("run")) return run(options);
+  return app.got_subcommand("schema") ? print_schema() : check(options);
 }
 
 }  // namespace millrace::app

@@ -152,6 +152,10 @@ void Binds::write(std::string& out, const std::vector<net::AddressText>& binds) 
   write_list(out, binds, bind_text);
 }
 
+void Binds::describe(std::string& out) {
+  out += R"("type":["string","array"],"minLength":1,"minItems":1,"items":{"type":"string","minLength":1})";
+}
+
 void Sources::read(const Place& place, Problems& problems, std::vector<net::Endpoint>& out) {
   if (!string_or_list(place, problems)) return;
   out.clear();
@@ -165,6 +169,10 @@ void Sources::read(const Place& place, Problems& problems, std::vector<net::Endp
 
 void Sources::write(std::string& out, const std::vector<net::Endpoint>& sources) {
   write_list(out, sources, source_text);
+}
+
+void Sources::describe(std::string& out) {
+  out += R"("type":["string","array"],"items":{"type":"string","minLength":1})";
 }
 
 void Networks::read(const Place& place, Problems& problems, std::vector<net::Cidr>& out) {
@@ -181,12 +189,20 @@ void Networks::write(std::string& out, const std::vector<net::Cidr>& networks) {
   write_list(out, networks, [](const net::Cidr& network) { return network.to_string(); });
 }
 
+void Networks::describe(std::string& out) {
+  out += R"("type":["string","array"],"minLength":1,"items":{"type":"string","minLength":1})";
+}
+
 void BackendAddress::read(const Place& place, Problems& problems, net::Endpoint& out) {
   read_one(place, problems, out, parse_backend_address);
 }
 
 void BackendAddress::write(std::string& out, const net::Endpoint& address) {
   out += toml_string(address.to_string());
+}
+
+void BackendAddress::describe(std::string& out) {
+  out += R"("type":"string","minLength":1)";
 }
 
 }  // namespace millrace::config

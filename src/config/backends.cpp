@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "addresses.hpp"
+#include "json_schema.hpp"
 #include "names.hpp"
 #include "schema.hpp"
 #include "text.hpp"
@@ -75,6 +76,10 @@ void BackendName::write(std::string& out, const std::string& name) {
   out += toml_string(name);
 }
 
+void BackendName::describe(std::string& out) {
+  out += R"("type":"string",)" + name_schema(kBackendNameBytesMax);
+}
+
 void Backends::read(const Place& place, Problems& problems, std::vector<Backend>& out) {
   if (!expect(place, Node::Kind::list, problems, R"(; write [{ address = "IP:PORT" }, …])")) return;
   out.clear();
@@ -87,6 +92,12 @@ void Backends::write(std::string& out, const std::vector<Backend>& backends) {
   out += "[\n";
   for (const Backend& backend : backends) write_backend(out, backend);
   out += ']';
+}
+
+void Backends::describe(std::string& out) {
+  out += R"("type":"array","minItems":1,"items":{"anyOf":[{"type":"string","minLength":1},{)";
+  refer_to<Backend>(out);
+  out += "}]}";
 }
 
 }  // namespace millrace::config

@@ -1,6 +1,6 @@
 #pragma once
 // The schema: every key of the contract, once. What is listed here is what is read, what counts as known when a key is
-// misspelt, and what to_toml() writes.
+// misspelt, what to_toml() writes, and what json_schema() tells editors.
 
 #include <algorithm>
 #include <span>
@@ -19,6 +19,8 @@ namespace millrace::config {
 template <class T>
 struct Key {
   std::string_view name;
+  /// One sentence or two for who writes the file in an editor; empty for what is not built yet.
+  std::string_view about;
   /// Checks the value and puts it into T; after a complaint T may hold anything of the right type. Null: the contract
   /// has this key, millrace does not yet.
   void (*read)(const Place&, Problems&, T&) = nullptr;
@@ -30,6 +32,9 @@ struct Key {
   void (*reset)(T&) = nullptr;
   /// Whether the key means anything, given the others. Null: it always does.
   bool (*applies)(const T&) = nullptr;
+  /// Appends what a JSON Schema says about the value, without braces: `"type":"integer"`. Null: not built yet.
+  void (*describe)(std::string& out) = nullptr;
+  bool has_default = true;
 };
 
 template <class T>

@@ -122,6 +122,13 @@ def test_effective_configuration_loads_again_unchanged(command, config_file):
     assert second.stdout == first.stdout
 
 
+def test_schema_is_the_one_in_the_tree(command):
+    result = command("schema")
+    assert result.returncode == 0
+    committed = (PROJECT_ROOT / "conf" / "millrace.schema.json").read_text(encoding="utf-8")
+    assert result.stdout == committed, "remedy: millrace schema > conf/millrace.schema.json"
+
+
 def example_files():
     return sorted((PROJECT_ROOT / "conf").glob("**/*.toml"))
 
