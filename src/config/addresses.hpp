@@ -8,7 +8,7 @@
 
 #include "millrace/base/result.hpp"
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 #include "problems.hpp"
 
 namespace millrace::config {

@@ -15,7 +15,7 @@
 
 #include "duration.hpp"
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 #include "problems.hpp"
 #include "text.hpp"
 #include "words.hpp"

@@ -1,4 +1,4 @@
-#include "document.hpp"
+#include "millrace/config/document.hpp"
 
 #include <fmt/format.h>
 

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "document.hpp"
+#include "millrace/config/document.hpp"
 #include "drafts.hpp"
 #include "problems.hpp"
 #include "protocols.hpp"

@@ -10,7 +10,7 @@
 
 #include "drafts.hpp"
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 #include "problems.hpp"
 
 namespace millrace::config {
