@@ -96,7 +96,7 @@ std::string_view value_at(std::string_view text, std::size_t start) {
 bool is_number(std::string_view value) {
   if (!value.empty() && (value[0] == '-' || value[0] == '+')) value.remove_prefix(1);
   if (value.empty() || (!is_digit(value[0]) && value[0] != '.')) return false;
-  if (value.size() > 1 && value[0] == '0' && is_letter(value[1])) return value.find_first_of(":") == std::string::npos;
+  if (value.size() > 1 && value[0] == '0' && is_letter(value[1])) return value.find(':') == std::string::npos;
   return value.find_first_not_of("0123456789_.eE+-") == std::string_view::npos &&
          std::count(value.begin(), value.end(), '.') <= 1;
 }

@@ -28,8 +28,8 @@ struct Table {
 
   [[nodiscard]] const Setting* find(std::string_view key) const;
   /// The first value stays: another one later becomes a note.
-  void set(std::string_view key, std::string value, LineNumber line);
-  void note(LineNumber line, std::string message);
+  void set(std::string_view key, std::string value, LineNumber where);
+  void note(LineNumber where, std::string message);
 };
 
 class Draft {

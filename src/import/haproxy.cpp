@@ -66,10 +66,10 @@ std::vector<Section> split_sections(std::string_view text, Draft& draft) {
 
 /// The last one counts, as HAProxy has it; the section's own before the inherited ones.
 const Statement* find(const Section& section, std::string_view first, std::string_view second = {}) {
+  const auto fits = [&](const Statement& s) { return s.word(0) == first && (second.empty() || s.word(1) == second); };
   for (const auto* list : {&section.own, &section.inherited}) {
-    for (auto s = list->rbegin(); s != list->rend(); ++s) {
-      if (s->word(0) == first && (second.empty() || s->word(1) == second)) return &*s;
-    }
+    const auto found = std::find_if(list->rbegin(), list->rend(), fits);
+    if (found != list->rend()) return &*found;
   }
   return nullptr;
 }
