@@ -3,25 +3,32 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstddef>
 #include <cstdio>
+#include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "balancer.hpp"
 #include "millrace/config/config.hpp"
+#include "millrace/import/import.hpp"
 
 namespace millrace::app {
 
 namespace {
 
 constexpr int kDone = 0;
+constexpr int kFailed = 1;
 constexpr int kWrongUsage = 2;
+constexpr std::size_t kImportBytesMax = std::size_t{4} << 20U;
 constexpr const char* kDefaultFile = "/etc/millrace/millrace.toml";
 
 struct Options {
   std::string file;  // empty: not given
   config::QuickForm quick;
   bool effective = false;
+  importer::Dialect dialect = importer::Dialect::haproxy;
 };
 
 int refuse(std::string_view message) {
@@ -81,6 +88,37 @@ void add_check(CLI::App& app, Options& options) {
   check->add_flag("--effective", options.effective, "Print the configuration with every default filled in, as TOML");
 }
 
+/// Prints what another program's file would be for millrace, and on stderr what is not in it.
+int import_file(const Options& options) {
+  std::ifstream file(options.file, std::ios::binary);
+  std::string text(kImportBytesMax + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (!file.is_open() || file.bad()) return refuse("cannot read " + options.file);
+  if (text.size() > kImportBytesMax) return refuse(options.file + " is larger than 4 MiB, this is no configuration");
+  const importer::Imported imported = importer::translate(options.dialect, text, options.file);
+  fmt::print("{}", imported.toml);
+  fmt::print(stderr, "{}", importer::render(imported.notes, options.file));
+  return imported.complete ? kDone : kFailed;
+}
+
+int print_schema() {
+  fmt::print("{}", config::json_schema());
+  return kDone;
+}
+
+void add_import(CLI::App& app, Options& options) {
+  CLI::App* command = app.add_subcommand("import", "Translate another program's configuration, printing TOML");
+  const std::map<std::string, importer::Dialect> dialects = {{"haproxy", importer::Dialect::haproxy},
+                                                             {"nginx", importer::Dialect::nginx},
+                                                             {"gobetween", importer::Dialect::gobetween}};
+  command->add_option("PROGRAM", options.dialect, "haproxy, nginx (its stream block) or gobetween")
+      ->required()
+      ->transform(CLI::CheckedTransformer(dialects).description("{haproxy,nginx,gobetween}"));
+  command->add_option("FILE", options.file, "The file to translate; what has no counterpart is listed on stderr")
+      ->required();
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
@@ -90,6 +128,8 @@ int run_command_line(int argc, char** argv) {
   Options options;
   add_run(app, options);
   add_check(app, options);
+  add_import(app, options);
+  app.add_subcommand("schema", "Print a JSON Schema of the configuration, for editors");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {  // --help, --version
@@ -98,7 +138,9 @@ int run_command_line(int argc, char** argv) {
     app.exit(error, std::cout, std::cerr);
     return kWrongUsage;
   }
-  return app.got_subcommand("run") ? run(options) : check(options);
+  if (app.got_subcommand("run")) return run(options);
+  if (app.got_subcommand("import")) return import_file(options);
+  return app.got_subcommand("schema") ? print_schema() : check(options);
 }
 
 }  // namespace millrace::app

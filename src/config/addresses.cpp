@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
+#include <utility>
 
 #include "text.hpp"
 
@@ -27,10 +29,18 @@ Result<net::AddressText> parse_printable(std::string_view text) {
   if (std::any_of(text.begin(), text.end(), is_control)) return Error{"an address cannot hold control characters"};
   if (!is_utf8(text)) return Error{"an address must be UTF-8"};
   if (text.size() > kAddressBytesMax) return Error{fmt::format("{} is too long for an address", quoted(text))};
+  if (text.starts_with('/')) return Error{fmt::format("a unix socket is written \"unix:{}\"", text)};
   return net::parse_address(text);
 }
 
+/// What is written as one text and should be several.
+std::optional<Error> find_comma(std::string_view text, std::string_view remedy) {
+  if (text.find(',') == std::string_view::npos || text.starts_with("unix:")) return std::nullopt;
+  return Error{fmt::format("{} has a comma, {}", quoted(text), remedy)};
+}
+
 Result<net::Cidr> parse_network(std::string_view text) {
+  if (auto error = find_comma(text, "several networks are a list: [\"10.0.0.0/8\", \"::1\"]")) return *std::move(error);
   if (text.size() > kAddressBytesMax) return Error{fmt::format("{} is too long for a network", quoted(text))};
   return net::Cidr::parse(text);  // shows printable characters only
 }
@@ -74,6 +84,7 @@ bool string_or_list(const Place& place, Problems& problems) {
 }  // namespace
 
 Result<net::AddressText> parse_bind(std::string_view text) {
+  if (auto error = find_comma(text, "several addresses are a list: [\"*:80\", \"*:81\"]")) return *std::move(error);
   auto parsed = parse_printable(text);
   if (!parsed || parsed.value().kind != net::AddressText::Kind::host) return parsed;
   return Error{fmt::format("{} is a host name, give an IP address, or \"*:{}\" for all of them", quoted(text),
@@ -85,6 +96,9 @@ std::string bind_text(const net::AddressText& bind) {
 }
 
 Result<net::Endpoint> parse_backend_address(std::string_view text) {
+  if (auto error = find_comma(text, R"(more than an address is a table: { address = "10.0.0.1:80", weight = 3 })")) {
+    return *std::move(error);
+  }
   const auto parsed = parse_printable(text);
   const bool host = parsed ? parsed.value().kind == net::AddressText::Kind::host : is_bare_name(text);
   if (host) return Error{"host names are not built yet, give an IP address"};
@@ -138,6 +152,10 @@ void Binds::write(std::string& out, const std::vector<net::AddressText>& binds) 
   write_list(out, binds, bind_text);
 }
 
+void Binds::describe(std::string& out) {
+  out += R"("type":["string","array"],"minLength":1,"minItems":1,"items":{"type":"string","minLength":1})";
+}
+
 void Sources::read(const Place& place, Problems& problems, std::vector<net::Endpoint>& out) {
   if (!string_or_list(place, problems)) return;
   out.clear();
@@ -151,6 +169,10 @@ void Sources::read(const Place& place, Problems& problems, std::vector<net::Endp
 
 void Sources::write(std::string& out, const std::vector<net::Endpoint>& sources) {
   write_list(out, sources, source_text);
+}
+
+void Sources::describe(std::string& out) {
+  out += R"("type":["string","array"],"items":{"type":"string","minLength":1})";
 }
 
 void Networks::read(const Place& place, Problems& problems, std::vector<net::Cidr>& out) {
@@ -167,12 +189,20 @@ void Networks::write(std::string& out, const std::vector<net::Cidr>& networks) {
   write_list(out, networks, [](const net::Cidr& network) { return network.to_string(); });
 }
 
+void Networks::describe(std::string& out) {
+  out += R"("type":["string","array"],"minLength":1,"items":{"type":"string","minLength":1})";
+}
+
 void BackendAddress::read(const Place& place, Problems& problems, net::Endpoint& out) {
   read_one(place, problems, out, parse_backend_address);
 }
 
 void BackendAddress::write(std::string& out, const net::Endpoint& address) {
   out += toml_string(address.to_string());
+}
+
+void BackendAddress::describe(std::string& out) {
+  out += R"("type":"string","minLength":1)";
 }
 
 }  // namespace millrace::config

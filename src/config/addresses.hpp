@@ -8,7 +8,7 @@
 
 #include "millrace/base/result.hpp"
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 #include "problems.hpp"
 
 namespace millrace::config {
@@ -29,23 +29,27 @@ namespace millrace::config {
 struct Binds {
   static void read(const Place& place, Problems& problems, std::vector<net::AddressText>& out);
   static void write(std::string& out, const std::vector<net::AddressText>& binds);
+  static void describe(std::string& out);
 };
 
 /// A string or a list; "" and [] are none.
 struct Sources {
   static void read(const Place& place, Problems& problems, std::vector<net::Endpoint>& out);
   static void write(std::string& out, const std::vector<net::Endpoint>& sources);
+  static void describe(std::string& out);
 };
 
 /// A string or a list; [] is none. "" is an error: as none of `allow` it would be everybody.
 struct Networks {
   static void read(const Place& place, Problems& problems, std::vector<net::Cidr>& out);
   static void write(std::string& out, const std::vector<net::Cidr>& networks);
+  static void describe(std::string& out);
 };
 
 struct BackendAddress {
   static void read(const Place& place, Problems& problems, net::Endpoint& out);
   static void write(std::string& out, const net::Endpoint& address);
+  static void describe(std::string& out);
 };
 
 }  // namespace millrace::config

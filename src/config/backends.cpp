@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "addresses.hpp"
+#include "json_schema.hpp"
 #include "names.hpp"
 #include "schema.hpp"
 #include "text.hpp"
@@ -27,7 +28,7 @@ void read_backend_table(const Place& place, Problems& problems, Backend& backend
   if (problems.bad(table)) return;
   const Entry* address = table.find("address");
   if (address == nullptr) {
-    if (!problems.misspelt(table, "address")) problems.add(place, "address is missing");
+    if (!problems.misspelt(table, "address")) problems.add(place, R"(address is missing, add address = "IP:PORT")");
     return;
   }
   const bool named = table.find("name") != nullptr || problems.misspelt(table, "name");
@@ -75,8 +76,12 @@ void BackendName::write(std::string& out, const std::string& name) {
   out += toml_string(name);
 }
 
+void BackendName::describe(std::string& out) {
+  out += R"("type":"string",)" + name_schema(kBackendNameBytesMax);
+}
+
 void Backends::read(const Place& place, Problems& problems, std::vector<Backend>& out) {
-  if (!expect(place, Node::Kind::list, problems)) return;
+  if (!expect(place, Node::Kind::list, problems, R"(; write [{ address = "IP:PORT" }, …])")) return;
   out.clear();
   for (std::size_t i = 0; i < place.node().items.size(); ++i) {
     read_backend(place.item(i), problems, out.emplace_back());
@@ -87,6 +92,12 @@ void Backends::write(std::string& out, const std::vector<Backend>& backends) {
   out += "[\n";
   for (const Backend& backend : backends) write_backend(out, backend);
   out += ']';
+}
+
+void Backends::describe(std::string& out) {
+  out += R"("type":"array","minItems":1,"items":{"anyOf":[{"type":"string","minLength":1},{)";
+  refer_to<Backend>(out);
+  out += "}]}";
 }
 
 }  // namespace millrace::config

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 #include "problems.hpp"
 
 namespace millrace::config {
@@ -13,11 +13,13 @@ namespace millrace::config {
 struct BackendName {
   static void read(const Place& place, Problems& problems, std::string& out);
   static void write(std::string& out, const std::string& name);
+  static void describe(std::string& out);
 };
 
 struct Backends {
   static void read(const Place& place, Problems& problems, std::vector<Backend>& out);
   static void write(std::string& out, const std::vector<Backend>& backends);
+  static void describe(std::string& out);
 };
 
 }  // namespace millrace::config

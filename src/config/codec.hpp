@@ -2,6 +2,7 @@
 // Codecs: how one value is read from a node and written as TOML. A codec is a type with
 //   static void read(const Place&, Problems&, V& out);   // complains and leaves `out` alone when the value is wrong
 //   static void write(std::string& out, const V&);       // appends the value
+//   static void describe(std::string& out);              // appends what a JSON Schema says about it, without braces
 // The numbers in their names are the bounds, both included.
 
 #include <fmt/format.h>
@@ -14,7 +15,7 @@
 
 #include "duration.hpp"
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 #include "problems.hpp"
 #include "text.hpp"
 #include "words.hpp"
@@ -24,6 +25,8 @@ namespace millrace::config {
 [[nodiscard]] std::optional<std::int64_t> read_whole(const Place&, Problems&, std::int64_t low, std::int64_t high);
 [[nodiscard]] std::optional<double> read_real(const Place&, Problems&);
 [[nodiscard]] std::optional<Nanos> read_duration(const Place&, Problems&, bool zero_allowed);
+/// "; write 5 without quotes" for a string that has nothing but `characters`.
+[[nodiscard]] std::string unquoted_hint(const Node&, std::string_view characters);
 /// Complains that `text` is none of `names`.
 void complain_unknown_value(const Place&, Problems&, std::string_view text, const std::vector<std::string_view>& names);
 
@@ -34,6 +37,9 @@ struct Whole {
     if (const auto number = read_whole(place, problems, low, high)) out = static_cast<V>(*number);
   }
   static void write(std::string& out, std::uint64_t value) { out += std::to_string(value); }
+  static void describe(std::string& out) {
+    out += fmt::format(R"("type":"integer","minimum":{},"maximum":{})", low, high);
+  }
 };
 
 /// "auto", which is 0, or a number from 1.
@@ -45,7 +51,8 @@ struct AutoOr {
       if (node.text == "auto") {
         out = 0;
       } else {
-        problems.add(place, fmt::format(R"(expected "auto" or a whole number, found {})", quoted(node.text)));
+        problems.add(place, fmt::format(R"(expected "auto" or a whole number, found {}{})", quoted(node.text),
+                                        unquoted_hint(node, "0123456789")));
       }
       return;
     }
@@ -56,6 +63,9 @@ struct AutoOr {
     Whole<1, high>::read(place, problems, out);
   }
   static void write(std::string& out, std::uint32_t value) { out += value == 0 ? R"("auto")" : std::to_string(value); }
+  static void describe(std::string& out) {
+    out += fmt::format(R"("anyOf":[{{"const":"auto"}},{{"type":"integer","minimum":1,"maximum":{}}}])", high);
+  }
 };
 
 /// A number from low to high with or without a fraction; `or_zero` adds 0 to the range.
@@ -76,11 +86,16 @@ struct Real {
     out += text;
     if (text.find_first_of(".e") == std::string::npos) out += ".0";
   }
+  static void describe(std::string& out) {
+    const std::string range = fmt::format(R"("type":"number","minimum":{},"maximum":{})", low, high);
+    out += or_zero ? R"("anyOf":[{"const":0},{)" + range + "}]" : range;
+  }
 };
 
 struct Flag {
   static void read(const Place& place, Problems& problems, bool& out);
   static void write(std::string& out, bool value) { out += value ? "true" : "false"; }
+  static void describe(std::string& out) { out += R"("type":"boolean")"; }
 };
 
 enum class Zero : bool { refused, allowed };
@@ -91,6 +106,11 @@ struct Duration {
     if (const auto duration = read_duration(place, problems, zero == Zero::allowed)) out = *duration;
   }
   static void write(std::string& out, Nanos value) { out += '"' + format_duration(value) + '"'; }
+  static void describe(std::string& out) {
+    constexpr std::string_view kNotZero = zero == Zero::refused ? "(?=.*[1-9])" : "";
+    out += fmt::format(R"("type":"string","pattern":"^{}(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$")",
+                       kNotZero);
+  }
 };
 
 /// Any string up to a number of bytes.
@@ -106,6 +126,7 @@ struct Text {
     }
   }
   static void write(std::string& out, const std::string& value) { out += toml_string(value); }
+  static void describe(std::string& out) { out += fmt::format(R"("type":"string","maxLength":{})", bytes_max); }
 };
 
 /// One of the words of choices<E>().
@@ -115,7 +136,7 @@ struct Word {
     if (!expect(place, Node::Kind::string, problems)) return;
     std::vector<std::string_view> names;
     for (const Choice<E>& choice : choices<E>()) {
-      names.push_back(choice.name);
+      if (choice.value) names.push_back(choice.name);
       if (choice.name != place.node().text) continue;
       if (choice.value) {
         out = *choice.value;
@@ -130,6 +151,17 @@ struct Word {
     for (const Choice<E>& choice : choices<E>()) {
       if (choice.value == value) out += toml_string(choice.name);
     }
+  }
+  static void describe(std::string& out) {
+    out += R"("enum":[)";
+    std::string_view comma;
+    for (const Choice<E>& choice : choices<E>()) {
+      if (!choice.value) continue;
+      out += comma;
+      out += toml_string(choice.name);
+      comma = ",";
+    }
+    out += ']';
   }
 };
 

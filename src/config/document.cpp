@@ -1,4 +1,4 @@
-#include "document.hpp"
+#include "millrace/config/document.hpp"
 
 #include <fmt/format.h>
 
@@ -70,10 +70,6 @@ Node convert(const toml::node& from) {
   return to;
 }
 
-Document failed(Position position, std::string message) {
-  return {std::nullopt, {position, std::move(message)}};
-}
-
 }  // namespace
 
 Document parse_document(std::string_view text) {
@@ -81,10 +77,9 @@ Document parse_document(std::string_view text) {
   try {
     return {convert(toml::parse(text)), {}};
   } catch (const toml::parse_error& error) {
-    const Position position = position_of(error.source());
-    return failed(position, syntax_message(text, position, error.description()));
+    return {std::nullopt, syntax_problem(text, position_of(error.source()), error.description())};
   } catch (const std::exception& error) {  // memory, or a bug of the library
-    return failed({}, fmt::format("cannot parse: {}", printable(error.what())));
+    return {std::nullopt, {{}, fmt::format("cannot parse: {}", printable(error.what()))}};
   }
 }
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 
 namespace millrace::config {
 

@@ -51,13 +51,35 @@ Error malformed(std::string_view text) {
   if (text.find('.') != std::string_view::npos) {
     return {fmt::format(R"({} has a fraction, use whole numbers: "1500ms")", quoted(text))};
   }
+  if (text.find(' ') != std::string_view::npos) return {fmt::format("{} has a space, remove it", quoted(text))};
   return {fmt::format(R"({} is not a duration, write for example "250ms", "5s" or "1m30s")", quoted(text))};
+}
+
+/// What people call the units elsewhere.
+std::string_view plain_unit(std::string_view word) {
+  struct Name {
+    std::string_view word;
+    std::string_view unit;
+  };
+  static constexpr std::array kNames = {
+      Name{"msec", "ms"}, Name{"msecs", "ms"}, Name{"millis", "ms"}, Name{"milliseconds", "ms"}, Name{"MS", "ms"},
+      Name{"S", "s"},     Name{"sec", "s"},    Name{"secs", "s"},    Name{"second", "s"},        Name{"seconds", "s"},
+      Name{"min", "m"},   Name{"mins", "m"},   Name{"minute", "m"},  Name{"minutes", "m"},       Name{"H", "h"},
+      Name{"hr", "h"},    Name{"hrs", "h"},    Name{"hour", "h"},    Name{"hours", "h"},         Name{"D", "d"},
+      Name{"day", "d"},   Name{"days", "d"}};
+  for (const Name& name : kNames) {
+    if (name.word == word) return name.unit;
+  }
+  return {};
 }
 
 /// The index of the unit in kUnits, or an error that a person understands.
 Result<std::size_t> parse_unit(std::string_view unit, std::string_view whole) {
   for (std::size_t i = 0; i < kUnits.size(); ++i) {
     if (kUnits[i].name == unit) return i;
+  }
+  if (const std::string_view plain = plain_unit(unit); !plain.empty()) {
+    return Error{fmt::format("unknown unit {} in {}, write {}", quoted(unit), quoted(whole), quoted(plain))};
   }
   return Error{fmt::format("unknown unit {} in {}, use ms, s, m, h or d", quoted(unit), quoted(whole))};
 }

@@ -2,47 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <string>
 
+#include "scanner.hpp"
 #include "text.hpp"
 
 namespace millrace::config {
 namespace {
-
-/// The index just behind the string that starts at `start` (a quote of either sort, single or triple).
-std::size_t skip_string(std::string_view text, std::size_t start) {
-  const char quote = text[start];
-  const bool escapes = quote == '"';
-  const std::string_view triple = quote == '"' ? R"(""")" : "'''";
-  const bool multi_line = text.substr(start).starts_with(triple);
-  std::size_t i = start + (multi_line ? 3 : 1);
-  while (i < text.size()) {
-    if (escapes && text[i] == '\\') {
-      i += 2;
-    } else if (multi_line && text.substr(i).starts_with(triple)) {
-      i += 3;
-      for (int extra = 0; extra < 2 && i < text.size() && text[i] == quote; ++extra) ++i;  // `""x"""""`
-      return i;
-    } else if (!multi_line && (text[i] == quote || text[i] == '\n')) {
-      return i + 1;
-    } else {
-      ++i;
-    }
-  }
-  return text.size();
-}
-
-Position position_of(std::string_view text, std::size_t index) {
-  const std::string_view before = text.substr(0, index);
-  const std::size_t line_start = before.rfind('\n') + 1;  // npos + 1 is 0
-  const auto line = std::count(before.begin(), before.end(), '\n') + 1;
-  const auto column = std::count_if(before.begin() + static_cast<std::ptrdiff_t>(line_start), before.end(),
-                                    [](char c) { return (static_cast<unsigned char>(c) & 0xc0U) != 0x80U; }) +
-                      1;
-  return {static_cast<std::uint32_t>(line), static_cast<std::uint32_t>(column)};
-}
 
 bool is_ascii(char c) {
   return (static_cast<unsigned char>(c) & 0x80U) == 0;
@@ -52,27 +19,54 @@ Diagnostic deep_key(std::string_view text, std::size_t index) {
   return {position_of(text, index), fmt::format("this key has more than {} parts", kKeyPartsMax)};
 }
 
+/// "U+00A0" for what nobody can see: blanks and marks that come with text copied from elsewhere. Empty for the others.
+std::string_view invisible_name(std::string_view character) {
+  if (character == "\xc2\xa0") return "U+00A0 (a no-break space)";
+  if (character == "\xe3\x80\x80") return "U+3000 (a wide space)";
+  if (character == kByteOrderMark) return "U+FEFF (a byte order mark)";
+  if (character == "\xe2\x80\x8b") return "U+200B (a space without width)";
+  if (character == "\xe2\x80\xa8") return "U+2028 (a line separator)";
+  if (character.starts_with("\xe2\x80") && character <= "\xe2\x80\x8f") return "a space from U+2000 to U+200F";
+  return {};
+}
+
 Diagnostic stray_character(std::string_view text, std::size_t index) {
   std::size_t end = index + 1;
   while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) ++end;
-  return {position_of(text, index), fmt::format("syntax error: {} stands outside of quotes (plain ones, \" or ')",
-                                                quoted(text.substr(index, end - index)))};
+  const std::string_view character = text.substr(index, end - index);
+  const std::string_view invisible = invisible_name(character);
+  const std::string message =
+      invisible.empty() ? fmt::format("{} stands outside of quotes (plain ones, \" or ')", quoted(character))
+                        : fmt::format("{} stands outside of quotes; remove it, or write a plain space", invisible);
+  return {position_of(text, index), "syntax error: " + message};
+}
+
+std::optional<Diagnostic> find_encoding_problem(std::string_view text) {
+  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
+    return Diagnostic{{1, 1}, "syntax error: the file is UTF-16, save it as UTF-8"};
+  }
+  const std::size_t index = utf8_length(text);
+  if (index == text.size()) return std::nullopt;
+  return Diagnostic{position_of(text, index), fmt::format("syntax error: the byte 0x{:02X} is not UTF-8, save the file "
+                                                          "as UTF-8",
+                                                          static_cast<unsigned char>(text[index]))};
 }
 
 }  // namespace
 
 std::optional<Diagnostic> find_hazard(std::string_view text) {
-  if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // the byte order mark
+  text = without_byte_order_mark(text);
+  if (auto problem = find_encoding_problem(text)) return problem;
   unsigned parts = 1;
   std::size_t i = 0;
   while (i < text.size()) {
     switch (text[i]) {
       case '"':
       case '\'':
-        i = skip_string(text, i);
+        i = skip_string(text, i).index;
         continue;
       case '#':
-        i = std::min(text.find('\n', i), text.size());
+        i = skip_comment(text, i);
         continue;
       case '.':
         if (++parts > kKeyPartsMax) return deep_key(text, i);

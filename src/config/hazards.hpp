@@ -6,6 +6,7 @@
 //   part is one more table, and destroying tens of thousands of nested ones overruns the stack.
 // - Characters beyond ASCII outside of strings and comments. They are errors anyway, but for many of them the library's
 //   test for white space runs into undefined behaviour (is_non_ascii_horizontal_whitespace, an unreachable default).
+// - Text that is not UTF-8, which it finds as well, but without saying what is to be done.
 
 #include <optional>
 #include <string_view>

@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "document.hpp"
 #include "drafts.hpp"
+#include "millrace/config/document.hpp"
 #include "problems.hpp"
 #include "protocols.hpp"
 #include "schema.hpp"

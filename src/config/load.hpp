@@ -2,7 +2,7 @@
 // From a tree of nodes to a configuration: what files and the quick form share.
 
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 
 namespace millrace::config {
 

@@ -1,4 +1,4 @@
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 
 #include <fmt/format.h>
 

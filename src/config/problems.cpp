@@ -18,7 +18,7 @@ auto order(const Diagnostic& d) {
 }  // namespace
 
 void Problems::add(const Place& place, std::string_view message) {
-  bad_.insert(&place.node());
+  mark_bad(place.node());
   add_at(place.node().position, fmt::format("{}: {}", place.name(), message));
 }
 
@@ -26,12 +26,16 @@ void Problems::add_at(Position position, std::string message) {
   diagnostics_.push_back({position, std::move(message)});
 }
 
-void Problems::add_unknown_key(const Place& table, const Entry& entry, const std::vector<std::string_view>& known) {
-  const auto meant = suggest(entry.key, known);
+void Problems::add_unknown_key(const Place& table, const Entry& entry, const std::vector<std::string_view>& known,
+                               std::string_view homes) {
+  auto meant = translate(entry.key, known);
+  const bool elsewhere = !meant && !homes.empty() && entry.position.line != 0;  // options have no tables
+  if (!meant && !elsewhere) meant = suggest(entry.key, known);
+  const std::string hint = elsewhere ? fmt::format(", it belongs in {}", homes) : did_you_mean(meant);
   if (meant) misspelt_.emplace(&table.node(), std::string(*meant));
   const bool top_table = table.name().empty() && entry.value.kind == Node::Kind::table;
   add_at(entry.position, fmt::format("{}{}unknown {} {}{}", table.name(), table.name().empty() ? "" : ": ",
-                                     top_table ? "table" : "key", quoted(entry.key), did_you_mean(meant)));
+                                     top_table ? "table" : "key", quoted(entry.key), hint));
 }
 
 void Problems::add_not_built(const Place& table, const Entry& entry) {
@@ -58,10 +62,15 @@ std::vector<Diagnostic> Problems::take() {
   return out;
 }
 
-bool expect(const Place& place, Node::Kind kind, Problems& problems) {
+bool expect(const Place& place, Node::Kind kind, Problems& problems, std::string_view remedy) {
   if (place.node().kind == kind) return true;
-  problems.add(place, fmt::format("expected {}, found {}", description(kind), description(place.node().kind)));
+  problems.add(place,
+               fmt::format("expected {}, found {}{}", description(kind), description(place.node().kind), remedy));
   return false;
+}
+
+bool expect(const Place& place, Node::Kind kind, Problems& problems) {
+  return expect(place, kind, problems, {});
 }
 
 }  // namespace millrace::config

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 
 namespace millrace::config {
 
@@ -22,10 +22,13 @@ class Problems {
   /// A message about something that has no value of its own.
   void add_at(Position position, std::string message);
 
-  /// The table has a key that it cannot have.
-  void add_unknown_key(const Place& table, const Entry& entry, const std::vector<std::string_view>& known);
+  /// The table has a key that it cannot have; `homes` names the tables that can, and may be empty.
+  void add_unknown_key(const Place& table, const Entry& entry, const std::vector<std::string_view>& known,
+                       std::string_view homes);
   void add_not_built(const Place& table, const Entry& entry);
 
+  /// What is wrong with the node has been said already.
+  void mark_bad(const Node& node) { bad_.insert(&node); }
   [[nodiscard]] bool bad(const Node& node) const { return bad_.contains(&node); }
   /// True when `key` is missing from `table` only because it was misspelt.
   [[nodiscard]] bool misspelt(const Node& table, std::string_view key) const;
@@ -42,5 +45,7 @@ class Problems {
 
 /// Complains unless the node is of the kind.
 [[nodiscard]] bool expect(const Place& place, Node::Kind kind, Problems& problems);
+/// The same, with more to say than what was found: `remedy` comes behind it.
+[[nodiscard]] bool expect(const Place& place, Node::Kind kind, Problems& problems, std::string_view remedy);
 
 }  // namespace millrace::config

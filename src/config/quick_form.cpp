@@ -5,7 +5,7 @@
 
 #include "load.hpp"
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 #include "problems.hpp"
 #include "text.hpp"
 

@@ -1,6 +1,6 @@
 #pragma once
 // The schema: every key of the contract, once. What is listed here is what is read, what counts as known when a key is
-// misspelt, and what to_toml() writes.
+// misspelt, what to_toml() writes, and what json_schema() tells editors.
 
 #include <algorithm>
 #include <span>
@@ -10,7 +10,7 @@
 
 #include "drafts.hpp"
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 #include "problems.hpp"
 
 namespace millrace::config {
@@ -19,6 +19,8 @@ namespace millrace::config {
 template <class T>
 struct Key {
   std::string_view name;
+  /// One sentence or two for who writes the file in an editor; empty for what is not built yet.
+  std::string_view about;
   /// Checks the value and puts it into T; after a complaint T may hold anything of the right type. Null: the contract
   /// has this key, millrace does not yet.
   void (*read)(const Place&, Problems&, T&) = nullptr;
@@ -30,6 +32,9 @@ struct Key {
   void (*reset)(T&) = nullptr;
   /// Whether the key means anything, given the others. Null: it always does.
   bool (*applies)(const T&) = nullptr;
+  /// Appends what a JSON Schema says about the value, without braces: `"type":"integer"`. Null: not built yet.
+  void (*describe)(std::string& out) = nullptr;
+  bool has_default = true;
 };
 
 template <class T>
@@ -67,11 +72,21 @@ std::vector<std::string_view> key_names() {
   return names;
 }
 
+/// The tables that have this key, for people: "[runtime] or [listeners.NAME]"; empty when there is none. What is a
+/// table itself is looked for among tables only, everything else among values.
+[[nodiscard]] std::string homes_of(std::string_view key, bool is_table);
+
+/// For what should have been a table: how to write it as one.
+[[nodiscard]] inline std::string table_remedy(const Place& place) {
+  const bool has_header = !place.name().empty() && place.name().back() != ']';
+  return has_header ? "; write [" + place.name() + "]" : std::string();
+}
+
 /// Fills `target` from a table; what the table does not mention stays as it is. Keys are read in the order of the
 /// schema, whatever the order of the file: `[defaults]` comes before what inherits from it.
 template <class T>
 void read_table(const Place& place, Problems& problems, T& target) {
-  if (!expect(place, Node::Kind::table, problems)) return;
+  if (!expect(place, Node::Kind::table, problems, table_remedy(place))) return;
   for (const Key<T>& key : keys<T>()) {
     const Entry* entry = place.node().find(key.name);
     if (entry == nullptr) continue;
@@ -83,7 +98,8 @@ void read_table(const Place& place, Problems& problems, T& target) {
   }
   const std::vector<std::string_view> known = key_names<T>();
   for (const Entry& entry : place.node().entries) {
-    if (std::find(known.begin(), known.end(), entry.key) == known.end()) problems.add_unknown_key(place, entry, known);
+    if (std::find(known.begin(), known.end(), entry.key) != known.end()) continue;
+    problems.add_unknown_key(place, entry, known, homes_of(entry.key, entry.value.kind == Node::Kind::table));
   }
 }
 

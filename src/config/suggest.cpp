@@ -10,6 +10,105 @@
 namespace millrace::config {
 namespace {
 
+struct OtherName {
+  std::string_view word;
+  std::string_view meant;
+};
+/// The first whose meaning is a candidate counts.
+constexpr std::array kOtherNames = {
+    // keys
+    OtherName{"listen", "bind"},
+    OtherName{"addr", "address"},
+    OtherName{"address", "bind"},
+    OtherName{"host", "address"},
+    OtherName{"ip", "address"},
+    OtherName{"server", "address"},
+    OtherName{"port", "bind"},
+    OtherName{"port", "address"},
+    OtherName{"backend", "pool"},
+    OtherName{"default_backend", "pool"},
+    OtherName{"upstream", "pool"},
+    OtherName{"target", "pool"},
+    OtherName{"server", "backends"},
+    OtherName{"servers", "backends"},
+    OtherName{"upstreams", "backends"},
+    OtherName{"members", "backends"},
+    OtherName{"targets", "backends"},
+    OtherName{"nodes", "backends"},
+    OtherName{"algorithm", "balance"},
+    OtherName{"method", "balance"},
+    OtherName{"policy", "balance"},
+    OtherName{"strategy", "balance"},
+    OtherName{"lb_policy", "balance"},
+    OtherName{"timeout", "idle_timeout"},
+    OtherName{"timeout", "connect_timeout"},
+    OtherName{"client_timeout", "idle_timeout"},
+    OtherName{"proxy_timeout", "idle_timeout"},
+    OtherName{"maxconn", "max_connections"},
+    OtherName{"maxconn", "max_connections_per_backend"},
+    OtherName{"max_conns", "max_connections"},
+    OtherName{"max_connections", "max_connections_per_backend"},
+    OtherName{"limit", "max_connections"},
+    OtherName{"mode", "protocol"},
+    OtherName{"proto", "protocol"},
+    OtherName{"type", "protocol"},
+    OtherName{"check", "health"},
+    OtherName{"healthcheck", "health"},
+    OtherName{"health_check", "health"},
+    OtherName{"probe", "health"},
+    OtherName{"inter", "interval"},
+    OtherName{"threads", "workers"},
+    OtherName{"nbthread", "workers"},
+    OtherName{"worker_processes", "workers"},
+    OtherName{"log", "log_level"},
+    OtherName{"level", "log_level"},
+    OtherName{"format", "log_format"},
+    OtherName{"whitelist", "allow"},
+    OtherName{"allowlist", "allow"},
+    OtherName{"blacklist", "deny"},
+    OtherName{"denylist", "deny"},
+    OtherName{"rate_limit", "connection_rate_per_ip"},
+    // tables
+    OtherName{"servers", "listeners"},
+    OtherName{"frontend", "listeners"},
+    OtherName{"frontends", "listeners"},
+    OtherName{"backends", "pools"},
+    OtherName{"upstream", "pools"},
+    OtherName{"upstreams", "pools"},
+    OtherName{"global", "runtime"},
+    OtherName{"default", "defaults"},
+    // values
+    OtherName{"maglev", "source_hash"},
+    OtherName{"ip_hash", "source_hash"},
+    OtherName{"iphash", "source_hash"},
+    OtherName{"source", "source_hash"},
+    OtherName{"hash", "source_hash"},
+    OtherName{"consistent_hash", "source_hash"},
+    OtherName{"rr", "round_robin"},
+    OtherName{"wrr", "round_robin"},
+    OtherName{"weight", "round_robin"},
+    OtherName{"static_rr", "round_robin"},
+    OtherName{"p2c", "random_two"},
+    OtherName{"random", "random_two"},
+    OtherName{"power_of_two", "random_two"},
+    OtherName{"leastconn", "least_conn"},
+    OtherName{"lc", "least_conn"},
+    OtherName{"least_connections", "least_conn"},
+    OtherName{"least_request", "least_conn"},
+    OtherName{"warning", "warn"},
+    OtherName{"trace", "debug"},
+    OtherName{"notice", "info"},
+    OtherName{"verbose", "debug"},
+    OtherName{"http", "tcp"},
+    OtherName{"https", "tcp"},
+    OtherName{"tls", "tcp"},
+    OtherName{"ssl", "tcp"},
+    OtherName{"quic", "udp"},
+    OtherName{"datagram", "udp"},
+    OtherName{"off", "none"},
+    OtherName{"plain", "text"},
+};
+
 constexpr std::size_t kTwoEditsFrom = 5;      // two edits make any short word of any other
 constexpr std::size_t kCandidatesMax = 1000;  // a file with very many pools may have as many wrong names of them
 constexpr std::size_t kWordBytesMax = 128;    // longer words are not typing errors, and the work is quadratic
@@ -78,6 +177,17 @@ std::optional<std::string_view> suggest(std::string_view word, const std::vector
   if (const auto near = nearest(wanted, candidates, 1)) return near;
   if (const auto completion = shortest_completion(wanted, candidates)) return completion;
   return word.size() < kTwoEditsFrom ? std::nullopt : nearest(wanted, candidates, 2);
+}
+
+std::optional<std::string_view> translate(std::string_view word, const std::vector<std::string_view>& candidates) {
+  if (word.size() > kWordBytesMax) return std::nullopt;
+  const std::string wanted = folded(word);
+  for (const OtherName& other : kOtherNames) {
+    if (other.word != wanted) continue;
+    const auto found = std::find(candidates.begin(), candidates.end(), other.meant);
+    if (found != candidates.end()) return *found;
+  }
+  return std::nullopt;
 }
 
 std::string did_you_mean(std::optional<std::string_view> suggestion) {

@@ -20,6 +20,10 @@ namespace millrace::config {
 [[nodiscard]] std::optional<std::string_view> suggest(std::string_view word,
                                                       const std::vector<std::string_view>& candidates);
 
+/// The candidate that other programs, or people, call `word`: bind for listen, idle_timeout for timeout.
+[[nodiscard]] std::optional<std::string_view> translate(std::string_view word,
+                                                        const std::vector<std::string_view>& candidates);
+
 /// `, did you mean "…"?` or nothing.
 [[nodiscard]] std::string did_you_mean(std::optional<std::string_view> suggestion);
 

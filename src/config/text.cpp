@@ -79,13 +79,18 @@ bool is_bare(char c) {
 
 }  // namespace
 
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t length = sequence_length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
+std::size_t utf8_length(std::string_view text) {
+  std::size_t index = 0;
+  while (index < text.size()) {
+    const std::size_t length = sequence_length(text.substr(index));
+    if (length == 0) break;
+    index += length;
   }
-  return true;
+  return index;
+}
+
+bool is_utf8(std::string_view text) {
+  return utf8_length(text) == text.size();
 }
 
 std::string printable(std::string_view text) {

@@ -2,6 +2,7 @@
 // Text as diagnostics and to_toml() show it. Everything here takes any bytes and gives valid UTF-8 without control
 // characters: a configuration file must not be able to write escape sequences to the terminal of who checks it.
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,8 @@ namespace millrace::config {
 inline constexpr std::size_t kQuoteBytesMax = 80;
 
 [[nodiscard]] bool is_utf8(std::string_view text);
+/// How many bytes from the beginning are well-formed UTF-8.
+[[nodiscard]] std::size_t utf8_length(std::string_view text);
 
 /// Without control characters, otherwise as it is: for text that stands on its own.
 [[nodiscard]] std::string printable(std::string_view text);

@@ -47,7 +47,10 @@ std::vector<std::string_view> pool_names(const Drafts& drafts) {
 void check_pool_name(const Place& place, const std::string& name, const std::vector<std::string_view>& names,
                      Problems& problems) {
   if (problems.bad(place.node()) || std::binary_search(names.begin(), names.end(), name)) return;
-  std::string hint = did_you_mean(suggest(name, names));
+  constexpr std::string_view kTable = "pools.";  // "pools.web" for "web"
+  const std::string_view word = std::string_view(name).substr(name.starts_with(kTable) ? kTable.size() : 0);
+  const bool only_prefix = word != name && std::binary_search(names.begin(), names.end(), word);
+  std::string hint = did_you_mean(only_prefix ? word : suggest(name, names));
   if (hint.empty()) hint = fmt::format(", add [pools.{}] or name another", toml_key(name));
   problems.add(place, fmt::format("there is no pool {}{}", quoted(name), hint));
 }

@@ -42,7 +42,7 @@ def test_version(command):
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["check", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["check", "--help"], ["import", "--help"]])
 def test_help(command, arguments):
     result = command(*arguments)
     assert result.returncode == 0
@@ -120,6 +120,40 @@ def test_effective_configuration_loads_again_unchanged(command, config_file):
     second = command("check", "-c", config_file(first.stdout), "--effective")
     assert second.returncode == 0, second
     assert second.stdout == first.stdout
+
+
+def test_schema_is_the_one_in_the_tree(command):
+    result = command("schema")
+    assert result.returncode == 0
+    committed = (PROJECT_ROOT / "conf" / "millrace.schema.json").read_text(encoding="utf-8")
+    assert result.stdout == committed, "remedy: millrace schema > conf/millrace.schema.json"
+
+
+IMPORTABLE = [("haproxy", "haproxy.cfg"), ("nginx", "nginx.conf"), ("gobetween", "gobetween.toml"),
+              ("gobetween", "gobetween.json")]
+
+
+@pytest.mark.parametrize("program, name", IMPORTABLE)
+def test_import_prints_what_check_accepts(command, config_file, program, name):
+    path = PROJECT_ROOT / "tests" / "import" / name
+    result = command("import", program, path)
+    assert result.returncode == 0, result
+    assert re.search(rf"^{re.escape(str(path))}:\d+: note: ", result.stderr, re.MULTILINE)
+    assert command("check", "-c", config_file(result.stdout)).returncode == 0
+
+
+def test_import_of_which_nothing_is_left(command, config_file):
+    result = command("import", "nginx", config_file("http { server { listen 80; } }\n"))
+    assert result.returncode == 1
+    assert "nothing is left" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["import"], ["import", "haproxy"], ["import", "envoy", "x"],
+                                       ["import", "nginx", "/nonexistent"], ["import", "nginx", "/"]], ids=" ".join)
+def test_import_wants_a_program_and_a_file(command, arguments):
+    result = command(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.strip()
 
 
 def example_files():

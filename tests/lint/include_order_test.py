@@ -10,13 +10,14 @@ import sys
 
 import lintlib
 
-ALL = frozenset({"base", "net", "io", "balance", "config", "pool", "health", "flow", "worker", "admin", "app"})
+ALL = frozenset({"base", "net", "io", "balance", "config", "import", "pool", "health", "flow", "worker", "admin", "app"})
 MAY_INCLUDE = {
     "base": frozenset(),
     "net": frozenset({"base"}),
     "balance": frozenset({"base"}),
     "io": frozenset({"net", "base"}),
     "config": frozenset({"balance", "net", "base"}),
+    "import": frozenset({"config", "net", "base"}),
     "pool": frozenset({"config", "balance", "net", "base"}),
     "health": frozenset({"pool", "io", "net", "base"}),
     # A flow is given an endpoint and returns a verdict: it knows nothing of pools, balancing, health or config.

@@ -112,6 +112,10 @@ class Tidy(Tree):
     def test_carriage_return(self):
         self.rejected("docs/bad.md", "words\r\nmore\r\n", "carriage return")
 
+    def test_broken_on_purpose(self):
+        self.write("tests/config/broken/odd.toml", "a \r\n\tb")
+        self.assertEqual(tidy_test.check(self.root), [])
+
     def test_no_newline(self):
         self.rejected("docs/bad.md", "words", "no newline")
 

@@ -174,6 +174,10 @@ struct QuickForm {
 /// The whole configuration as TOML, every default filled in; parse() of it gives an equal configuration.
 [[nodiscard]] std::string to_toml(const Config& config);
 
+/// A JSON Schema (draft 7) of the file, for editors that complete and check TOML. It knows keys, types and ranges, not
+/// the rules between several of them.
+[[nodiscard]] std::string json_schema();
+
 /// "FILE:LINE:COL: error: MESSAGE" a line; without a position "FILE: error: MESSAGE".
 [[nodiscard]] std::string render(const std::vector<Diagnostic>& diagnostics, std::string_view file);
 

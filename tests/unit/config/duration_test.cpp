@@ -52,10 +52,15 @@ TEST_CASE("what is no duration says why") {
   check_error("1m30", "\"1m30\" has no unit, write \"1m30s\"");
   check_error("-5s", "\"-5s\" is negative, a duration cannot be");
   check_error("1.5s", "\"1.5s\" has a fraction, use whole numbers: \"1500ms\"");
-  check_error("5S", "unknown unit \"S\" in \"5S\", use ms, s, m, h or d");
+  check_error("5S", "unknown unit \"S\" in \"5S\", write \"s\"");
   check_error("5us", "unknown unit \"us\" in \"5us\", use ms, s, m, h or d");
-  check_error("5sec", "unknown unit \"sec\" in \"5sec\", use ms, s, m, h or d");
-  for (const char* text : {"5 s", " 5s", "5s ", "s", "ms5", "+5s", "5s;", "\xc2\xb5s", "5\xc2\xb5s", "5s\n"}) {
+  check_error("5sec", "unknown unit \"sec\" in \"5sec\", write \"s\"");
+  check_error("5min", "unknown unit \"min\" in \"5min\", write \"m\"");
+  check_error("5M", "unknown unit \"M\" in \"5M\", use ms, s, m, h or d");
+  check_error("5 s", "\"5 s\" has a space, remove it");
+  check_error(" 5s", "\" 5s\" has a space, remove it");
+  check_error("5s ", "\"5s \" has a space, remove it");
+  for (const char* text : {"s", "ms5", "+5s", "5s;", "\xc2\xb5s", "5\xc2\xb5s", "5s\n"}) {
     CAPTURE(text);
     const Result<Nanos> parsed = parse_duration(text);
     REQUIRE_FALSE(parsed.ok());

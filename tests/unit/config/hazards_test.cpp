@@ -43,20 +43,26 @@ TEST_CASE("characters beyond ASCII belong in strings and comments") {
     CAPTURE(text);
     CHECK_FALSE(find_hazard(text).has_value());
   }
-  const auto check_stray = [](const char* text, Position position, const char* character) {
+  const auto check_problem = [](const char* text, Position position, const std::string& message) {
     CAPTURE(text);
     const auto hazard = find_hazard(text);
     REQUIRE(hazard.has_value());
     CHECK(hazard->position == position);
-    CHECK(hazard->message ==
-          "syntax error: \"" + std::string(character) + "\" stands outside of quotes (plain ones, \" or ')");
+    CHECK(hazard->message == "syntax error: " + message);
+  };
+  const auto check_stray = [&](const char* text, Position position, const char* character) {
+    check_problem(text, position, "\"" + std::string(character) + "\" stands outside of quotes (plain ones, \" or ')");
   };
   check_stray("b\xc3\xa4nd = 1", {1, 2}, "\xc3\xa4");
   check_stray("x = 1\nbind = \xe2\x80\x9c*:80\xe2\x80\x9d", {2, 8}, "\xe2\x80\x9c");  // from a word processor
   check_stray("x = 1\xef\xbb\x8a", {1, 6}, "\xef\xbb\x8a");
-  check_stray("x = 1 \xef\xbb\xbf", {1, 7}, "\xef\xbb\xbf");
   check_stray("\xef\xbb\xbfx = \xc3\xa4", {1, 5}, "\xc3\xa4");
-  check_stray("x = \xff", {1, 5}, "\xef\xbf\xbd");
+  check_problem("x = 1 \xef\xbb\xbf", {1, 7},
+                "U+FEFF (a byte order mark) stands outside of quotes; remove it, or write a plain space");
+  check_problem("x =\xc2\xa0 1", {1, 4},
+                "U+00A0 (a no-break space) stands outside of quotes; remove it, or write a plain space");
+  check_problem("x = \xff", {1, 5}, "the byte 0xFF is not UTF-8, save the file as UTF-8");
+  check_problem("# x\n# \xe2\x82", {2, 3}, "the byte 0xE2 is not UTF-8, save the file as UTF-8");
 }
 
 std::string repeated(const char* part, int times) {

@@ -103,8 +103,7 @@ TEST_CASE("messages name the option") {
 TEST_CASE("all problems at once") {
   CHECK(problems({{"*:80", "*:80"}, {"10.0.0.1:80", "10.0.0.1:80", "x,y"}, "x"}) ==
         "--backend x,y: expected key=value after the comma, found \"y\"\n"
-        "--balance x: unknown value \"x\", use one of: least_conn, source_hash, round_robin, random_two, first, "
-        "least_latency\n"
+        "--balance x: unknown value \"x\", use one of: least_conn, source_hash, round_robin, random_two, first\n"
         "--backend x,y: host names are not built yet, give an IP address\n"
         "--listen *:80: \"*:80\" is already used by \"*:80\" of listener \"main\"\n"
         "--backend 10.0.0.1:80: a backend named \"10.0.0.1:80\" exists already, give this one another name\n");

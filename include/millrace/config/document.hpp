@@ -1,10 +1,11 @@
 #pragma once
-// From TOML text to a tree of nodes. The only file that knows the TOML library.
+// From TOML text to a tree of nodes, for whoever reads TOML: the configuration, and the importers.
 
+#include <optional>
 #include <string_view>
 
 #include "millrace/config/config.hpp"
-#include "node.hpp"
+#include "millrace/config/node.hpp"
 
 namespace millrace::config {
 
