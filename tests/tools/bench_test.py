@@ -152,14 +152,14 @@ class Measuring(unittest.TestCase):
         self.assertEqual(wrk.Wrk("w", "/", 1).parsed("unable to connect\n", 1, 2)["failure"], "unable to connect\n")
 
     def test_every_workload_has_candidates_and_no_two_have_a_name(self):
-        catalogue = candidates.catalogue("millrace")
+        catalogue = candidates.catalogue("millrace", "floor")
         plan = workloads.all_workloads(8000, 20_000)
         self.assertEqual(len({w.name for w in plan}), len(plan))
         for one in plan:
             self.assertLessEqual(set(one.candidates), set(catalogue[one.protocol]))
 
     def test_no_configuration_is_left_with_a_gap(self):
-        for protocol in candidates.catalogue("millrace").values():
+        for protocol in candidates.catalogue("millrace", "floor").values():
             for candidate in protocol.values():
                 if candidate.name != "direct":
                     text = candidate.configuration(1, ["127.0.0.1:2"], "/tmp")

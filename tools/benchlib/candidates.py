@@ -92,7 +92,17 @@ def nginx_udp(name, events, listen):
     return nginx(name, filled(configurations.NGINX_UDP, EVENTS=events, LISTEN=listen), protocols=("tcp", "udp"))
 
 
-def catalogue(binary):
+class Floor(Proxy):
+    """The smallest program that does what no proxy can avoid: what is left of another's cost is its own."""
+
+    def __init__(self, program):
+        super().__init__("floor", "@PORT@ @BACKENDS@", "{address}", lambda file: [program, *file.read_text().split()])
+
+    def describe(self):
+        return "tools/relay-floor, " + super().describe()
+
+
+def catalogue(binary, floor):
     """{protocol: {name: candidate}}"""
     def millrace(name, template, **options):
         return Proxy(name, template, '  {{ address = "{address}" }},', lambda file: [binary, "run", "-c", str(file)],
@@ -104,7 +114,8 @@ def catalogue(binary):
     tcp = [Direct(), haproxy("haproxy-splice", "option splice-request\n  option splice-response"),
            haproxy("haproxy-auto", "option splice-auto"), nginx("nginx", configurations.NGINX),
            forwarding("millrace-auto", "auto"), forwarding("millrace-copy", "copy"),
-           forwarding("millrace-splice", "splice"), forwarding("millrace-2-workers", "auto", workers=2)]
+           forwarding("millrace-splice", "splice"), forwarding("millrace-2-workers", "auto", workers=2),
+           Floor(floor)]
     udp = [Direct(), nginx_udp("nginx", "multi_accept on;", " rcvbuf=4m"), nginx_udp("nginx-plain", "", ""),
            millrace("millrace", configurations.MILLRACE_UDP, protocols=("tcp", "udp"))]
     return {"tcp": {c.name: c for c in tcp}, "udp": {c.name: c for c in udp}}

@@ -9,7 +9,7 @@ from .results import LOWER
 # which differ for those who see no colours as well.
 SHOWN = {"millrace-auto": ("millrace", "#d1495b"), "millrace": ("millrace", "#d1495b"),
          "haproxy-splice": ("HAProxy, splicing forced", "#1d4e89"), "haproxy-auto": ("HAProxy, splice-auto", "#7fb2e5"),
-         "nginx": ("nginx stream", "#9aa0a6")}
+         "nginx": ("nginx stream", "#9aa0a6"), "floor": ("the smallest relay", "#c7a94e")}
 
 WIDTH, LABEL, RIGHT = 860, 210, 60
 BAR, GAP, BLOCK_GAP = 9, 2, 12

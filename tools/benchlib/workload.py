@@ -2,11 +2,13 @@
 
 # Which candidates a workload runs through. nginx-plain is measured when it is named on the command line.
 TCP = ("direct", "haproxy-splice", "haproxy-auto", "nginx", "millrace-auto", "millrace-copy", "millrace-splice")
+FLOOR = (*TCP, "floor")
 TCP_DEFAULT_MODE = ("direct", "haproxy-splice", "haproxy-auto", "nginx", "millrace-auto")
 WORKERS = ("millrace-auto", "millrace-2-workers")
 UDP = ("direct", "nginx", "millrace")
 ON_REQUEST = {"udp": ("nginx-plain",), "tcp": ()}
-NOT_IN_QUICK = ("haproxy-auto", "millrace-copy", "millrace-splice")
+FLOOR_DEFAULT_MODE = (*TCP_DEFAULT_MODE, "floor")
+NOT_IN_QUICK = ("floor", "haproxy-auto", "millrace-copy", "millrace-splice")
 
 
 class Workload:
