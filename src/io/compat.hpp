@@ -13,6 +13,12 @@
 #ifndef IORING_FEAT_MIN_TIMEOUT
 #define IORING_FEAT_MIN_TIMEOUT (1U << 15)  // 6.12
 #endif
+#ifndef IORING_FEAT_NO_IOWAIT
+#define IORING_FEAT_NO_IOWAIT (1U << 17)  // 6.15
+#endif
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)  // 6.15
+#endif
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103  // 4.18
 #endif

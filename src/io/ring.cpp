@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "millrace/base/assert.hpp"
@@ -23,6 +24,8 @@ std::uint32_t setup_flags(const Ring::Options& options) {
   }
   return flags;
 }
+
+constexpr Nanos kLong = std::chrono::hours(1);
 
 /// Completions that end the gathering early.
 constexpr unsigned kMany = 64;
@@ -84,25 +87,21 @@ void Ring::submit_and_reap() {
 }
 
 void Ring::submit_and_wait(Nanos timeout) {
-  wait_for(1, timeout);
+  enter_and_wait(1, Nanos(0), timeout);
 }
 
 void Ring::gather(Nanos gather) {
-  wait_for(kMany, gather);
+  enter_and_wait(kMany, Nanos(0), gather);
 }
 
-void Ring::wait_for(unsigned completions, Nanos timeout) {
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
-  __kernel_timespec time{.tv_sec = seconds.count(), .tv_nsec = (timeout - seconds).count()};
-  io_uring_cqe* first = nullptr;
-  const int result =
-      io_uring_submit_and_wait_timeout(&ring_, &first, completions, timeout == kNoTimeout ? nullptr : &time, nullptr);
-  MILLRACE_ASSERT(result >= 0 || passes_by_itself(result), "the ring takes what is submitted");
-}
-
-// liburing has this since 2.8 (io_uring_submit_and_wait_min_timeout); the entries are handed over as it does that
-// itself.
 void Ring::submit_and_gather(Nanos timeout, Nanos gather) {
+  // Without a limit the kernel would end the wait with the gathering, also when nothing has come.
+  enter_and_wait(kMany, gather, std::min(timeout, kLong));
+}
+
+// liburing has a part of this since 2.8 (io_uring_submit_and_wait_min_timeout), and since 2.10
+// (io_uring_set_iowait); the entries are handed over as it does that itself.
+void Ring::enter_and_wait(unsigned completions, Nanos at_least, Nanos timeout) {
   struct {  // io_uring_getevents_arg of Linux 6.12; before, min_wait_usec was padding
     std::uint64_t sigmask = 0;
     std::uint32_t sigmask_size = _NSIG / 8;
@@ -110,19 +109,18 @@ void Ring::submit_and_gather(Nanos timeout, Nanos gather) {
     std::uint64_t timeout = 0;
   } argument;
   static_assert(sizeof argument == sizeof(io_uring_getevents_arg));
-  // Without a limit the kernel would end the wait with the gathering, also when nothing has come.
-  constexpr std::int64_t kLong = 3600;
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
-  __kernel_timespec time{.tv_sec = seconds.count(), .tv_nsec = (timeout - seconds).count()};
-  if (timeout == kNoTimeout) time = {.tv_sec = kLong, .tv_nsec = 0};
-  argument.min_wait_usec = static_cast<std::uint32_t>(gather / std::chrono::microseconds(1));
-  argument.timeout = reinterpret_cast<std::uintptr_t>(&time);
+  const __kernel_timespec time{.tv_sec = seconds.count(), .tv_nsec = (timeout - seconds).count()};
+  argument.min_wait_usec = static_cast<std::uint32_t>(at_least / std::chrono::microseconds(1));
+  if (timeout != kNoTimeout) argument.timeout = reinterpret_cast<std::uintptr_t>(&time);
   const unsigned entries = queued();
   ring_.sq.sqe_head = ring_.sq.sqe_tail;
   __atomic_store_n(ring_.sq.ktail, ring_.sq.sqe_tail, __ATOMIC_RELEASE);
   unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
   if (ring_.enter_ring_fd != ring_.ring_fd) flags |= IORING_ENTER_REGISTERED_RING;
-  const int result = io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), entries, kMany, flags,
+  // An idle worker is not waiting for a disk, and must not look as if: it would show as a busy machine.
+  if ((ring_.features & IORING_FEAT_NO_IOWAIT) != 0) flags |= IORING_ENTER_NO_IOWAIT;
+  const int result = io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), entries, completions, flags,
                                      reinterpret_cast<sigset_t*>(&argument), sizeof argument);
   MILLRACE_ASSERT(result >= 0 || passes_by_itself(result), "the ring takes what is submitted");
 }

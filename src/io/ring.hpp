@@ -59,7 +59,7 @@ class Ring {
   static constexpr Nanos kNoTimeout = Nanos::max();
 
  private:
-  void wait_for(unsigned completions, Nanos timeout);
+  void enter_and_wait(unsigned completions, Nanos at_least, Nanos timeout);
 
   io_uring ring_{};
   bool opened_ = false;

@@ -31,7 +31,7 @@ class Gathering {
   static constexpr Nanos kWindow = std::chrono::milliseconds(4);
   static constexpr std::uint64_t kRate = 64'000;  // completions a second
   static constexpr std::uint32_t kFlows = 16;     // of which they come, in a window
-  static constexpr Nanos kGatherTime = std::chrono::microseconds(60);
+  static constexpr Nanos kGatherTime = std::chrono::microseconds(30);
 
  private:
   void begin_window(Instant now) {

@@ -33,11 +33,12 @@ inline constexpr int kEvictionsForPlace = 8;
 inline constexpr std::uint32_t kErrorsAtOnce = 256;
 
 /// Gathering: when in a window of kGatherWindow datagrams came at kGatherRate (a second) or more, and kGatherMerge of
-/// them or more left as one message on average, waits last Gathering::kGatherTime at least. More then come together and
+/// them or more left as one message on average, waits last kDatagramGatherTime at least. More then come together and
 /// leave together, for the price of that delay; neither single datagrams nor a moderate rate are ever held up.
 inline constexpr Nanos kGatherWindow = std::chrono::milliseconds(2);
 inline constexpr std::uint64_t kGatherRate = 40'000;
 inline constexpr double kGatherMerge = 1.5;
+inline constexpr Nanos kDatagramGatherTime = std::chrono::microseconds(100);
 
 /// Datagrams that came back from unreachable backends and wait for the end of the pass.
 inline constexpr std::size_t kReturnedMax = 256;

@@ -52,7 +52,7 @@ class UdpRelay {
 
   void start();
   void on_completion(const io::Completion& completion, Instant now);
-  /// Whether it pays to let datagrams come together (Gathering::kGatherTime).
+  /// Whether it pays to let datagrams come together (kDatagramGatherTime).
   [[nodiscard]] bool gathering() const { return gathering_; }
   /// Ends idle sessions, and submits what the pass has gathered.
   void end_of_pass(Instant now);

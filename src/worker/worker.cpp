@@ -11,6 +11,7 @@
 #include "gathering.hpp"
 #include "millrace/base/assert.hpp"
 #include "millrace/base/log.hpp"
+#include "udp_limits.hpp"
 #include "udp_relay.hpp"
 
 namespace millrace::worker {
@@ -179,9 +180,9 @@ void Worker::dispatch(const io::Completion& completion) {
 }
 
 void Worker::adapt_gathering() {
-  const bool tcp = gathering_->pays(context_.now);
-  const bool udp = udp_ != nullptr && udp_->gathering();
-  io_.set_gather_time(tcp || udp ? Gathering::kGatherTime : Nanos(0));
+  const Nanos tcp = gathering_->pays(context_.now) ? Gathering::kGatherTime : Nanos(0);
+  const Nanos udp = udp_ != nullptr && udp_->gathering() ? kDatagramGatherTime : Nanos(0);
+  io_.set_gather_time(std::max(tcp, udp));
 }
 
 void Worker::run_rested() {
