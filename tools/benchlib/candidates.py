@@ -102,10 +102,10 @@ class Floor(Proxy):
         return "tools/relay-floor, " + super().describe()
 
 
-def catalogue(binary, floor):
-    """{protocol: {name: candidate}}"""
-    def millrace(name, template, **options):
-        return Proxy(name, template, '  {{ address = "{address}" }},', lambda file: [binary, "run", "-c", str(file)],
+def catalogue(binary, floor, compared=None):
+    """{protocol: {name: candidate}}; `compared` is another build of millrace."""
+    def millrace(name, template, program=binary, **options):
+        return Proxy(name, template, '  {{ address = "{address}" }},', lambda file: [program, "run", "-c", str(file)],
                      **options)
 
     def forwarding(name, mode, workers=1):
@@ -118,4 +118,7 @@ def catalogue(binary, floor):
            Floor(floor)]
     udp = [Direct(), nginx_udp("nginx", "multi_accept on;", " rcvbuf=4m"), nginx_udp("nginx-plain", "", ""),
            millrace("millrace", configurations.MILLRACE_UDP, protocols=("tcp", "udp"))]
+    if compared:
+        tcp.append(millrace("compared", filled(configurations.MILLRACE, FORWARDING="auto", WORKERS=1), compared))
+        udp.append(millrace("compared", configurations.MILLRACE_UDP, compared, protocols=("tcp", "udp")))
     return {"tcp": {c.name: c for c in tcp}, "udp": {c.name: c for c in udp}}
