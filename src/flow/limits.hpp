@@ -27,6 +27,9 @@ inline constexpr std::uint8_t kSmallMovesBeforeCopy = 16;
 inline constexpr Nanos kKeepaliveAfter = std::chrono::seconds(5);
 
 inline constexpr Nanos kWatchAfter = std::chrono::milliseconds(20);
+/// A spliced direction that was silent for so long begins again as a copying one.
+inline constexpr Nanos kQuiet = std::chrono::milliseconds(500);
+
 inline constexpr Nanos kHousekeeping = std::chrono::milliseconds(500);
 inline constexpr Nanos kLingerTick = std::chrono::milliseconds(10);
 inline constexpr Nanos kLingerMax = std::chrono::seconds(60);  // without progress

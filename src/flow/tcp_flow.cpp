@@ -162,6 +162,8 @@ void TcpFlow::advance_splice(FlowContext& context, Side from) {
 /// It was read empty. Polling tells at once that there is more; resting does not, but costs no wake-up of its own.
 void TcpFlow::wait_for_bytes(FlowContext& context, Side from) {
   Half& source = half(from);
+  // Whoever moves bytes next takes it, still warm: so few pipes serve many directions.
+  give_back_pipe(context, source);
   Coalescer& coalescer = context.coalescer;
   const bool rests = source.coalesced ? coalescer.worth_going_on(source.run_bytes)
                                       : coalescer.worth_beginning(source.run_bytes, context.now - source.run_began);
@@ -245,22 +247,17 @@ bool TcpFlow::direction_done(Side from) const {
 bool TcpFlow::needs_housekeeping() const {
   for (const Side side : {Side::client, Side::backend}) {
     const Half& h = half(side);
-    if (h.pipe.read_end != io::Fd::none) return true;
     const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || flying(h, OpKind::watch) || h.resting;
     if (!noticed && !h.eof_seen && !h.read_failed && !h.write_failed) return true;
   }
   return false;
 }
 
-/// Gives back the pipes of quiet directions, and watches halves that are not being read, so that a reset is seen.
+/// Watches halves that are not being read, so that a reset is seen.
 void TcpFlow::housekeeping(FlowContext& context) {
   stage_deadline_ = kNever;
   for (const Side side : {Side::client, Side::backend}) {
     Half& h = half(side);
-    if (h.pipe.read_end != io::Fd::none && h.burst == 0 && h.in_pipe == 0 && flying(h, OpKind::poll_in)) {
-      give_back_pipe(context, h);
-    }
-    if (h.way == Way::splice) h.burst = 0;
     const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || h.resting;
     if (!noticed && !h.eof_seen && !h.read_failed && !h.write_failed) watch(context, side);
   }

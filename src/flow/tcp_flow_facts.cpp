@@ -50,7 +50,7 @@ Verdict TcpFlow::on_completion(FlowContext& context, const io::Completion& compl
       on_splice_out(context, side, completion.result);
       break;
     case OpKind::poll_in:
-      on_poll_in(side, completion.result);
+      on_poll_in(context, side, completion.result);
       break;
     case OpKind::poll_out:
       on_poll_out(context, side, completion.result);
@@ -164,7 +164,6 @@ void TcpFlow::on_splice_in(FlowContext& context, Side side, int result) {
       h.run_began = context.now;
     }
     h.run_bytes = add_capped(h.run_bytes, length);
-    h.burst = add_capped(h.burst, length);
     // Of a fast stream there is always more: what has come since the rest is left for the next one.
     const bool run_over = h.coalesced ? h.run_bytes >= h.run_wanted : context.coalescer.tells(h.run_bytes);
     h.readable = length >= kSpliceAgain && !run_over;
@@ -197,12 +196,12 @@ void TcpFlow::on_splice_out(FlowContext& context, Side side, int result) {
   settle_end_of_stream(context, other(side));
 }
 
-void TcpFlow::on_poll_in(Side side, int result) {
+void TcpFlow::on_poll_in(const FlowContext& context, Side side, int result) {
   Half& h = half(side);
   if (result < 0) return;  // cancelled; armed again if it is still wanted
   h.readable = true;
-  // It was quiet for so long that its pipe went back: start again as a copying direction.
-  if (h.pipe.read_end == io::Fd::none && h.burst == 0) h.small_moves = kSmallMovesBeforeCopy;
+  // After a silence start again as a copying direction.
+  if (context.now - last_activity_ >= kQuiet) h.small_moves = kSmallMovesBeforeCopy;
 }
 
 void TcpFlow::on_poll_out(FlowContext& context, Side side, int result) {

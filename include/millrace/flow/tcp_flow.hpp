@@ -17,8 +17,8 @@
 //
 // A direction is named by the half that its bytes come from. Bytes travel in one of two ways:
 //   copy    received into provided buffers, queued, sent. An idle direction holds no buffer.
-//   splice  poll, socket to pipe, pipe to socket. Used for bulk; a quiet direction gives its pipe back and returns to
-//   copy. One that is fast for long is not polled but rests in the coalescer.
+//   splice  poll, socket to pipe, pipe to socket. Used for bulk; the pipe is held only while bytes move. After a
+//   silence a direction returns to copy. One that is fast for long is not polled but rests in the coalescer.
 
 #include <array>
 #include <cstdint>
@@ -147,14 +147,14 @@ class TcpFlow : private TimerNode {
     // The direction that begins here.
     Way way = Way::copy;
     std::uint8_t small_moves = 0;  // splice: in a row
-    std::uint32_t burst = 0;       // copy: bytes in one go; splice: bytes since the last housekeeping
+    std::uint32_t burst = 0;       // copy: bytes in one go
     std::uint32_t in_pipe = 0;     // bytes between the two splices
     std::uint32_t run_bytes = 0;   // splice: since run_began; the other side has said nothing since
     std::uint32_t run_wanted = 0;  // coalesced: what was there when the rest was over; payload is less
     Instant run_began;             // of its first bytes
     std::uint32_t sending = 0;     // bytes of the send towards this half that is in flight
     io::BufferQueue pending;       // received, not yet sent
-    io::Pipe pipe;                 // set exactly while this direction holds one
+    io::Pipe pipe;                 // set while bytes are in it or on their way into it
     std::uint64_t bytes_forwarded = 0;
   };
 
@@ -173,7 +173,7 @@ class TcpFlow : private TimerNode {
   void on_send(FlowContext& context, Side side, int result);
   void on_splice_in(FlowContext& context, Side side, int result);
   void on_splice_out(FlowContext& context, Side side, int result);
-  void on_poll_in(Side side, int result);
+  void on_poll_in(const FlowContext& context, Side side, int result);
   void on_poll_out(FlowContext& context, Side side, int result);
   void on_watch(FlowContext& context, Side side, int result);
   void note_end_of_stream(FlowContext& context, Side side);
