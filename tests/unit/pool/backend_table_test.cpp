@@ -48,7 +48,7 @@ TEST_CASE("table: a standing tells health and connections at once, and neither d
     table.set_health(kOne, state);
     CHECK(table.health(kOne) == state);
     CHECK(table.active(kOne) == 2);
-    CHECK((table.standing(kOne) >= BackendTable::kNotUp) == (state != HealthState::up));
+    CHECK((table.standing(kOne) >= BackendTable::kOut) == (state != HealthState::up));
     CHECK((table.standing(kOne) & BackendTable::kActive) == 2);
     CHECK(table.acquire(kOne, 3));
     CHECK_FALSE(table.acquire(kOne, 3));  // the limit is on connections, whatever the health
