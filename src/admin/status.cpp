@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <string_view>
 
 namespace millrace::admin {
@@ -45,6 +46,11 @@ void add(Bytes& bytes, const flow::Traffic& traffic) {
 std::uint64_t active(const worker::ListenerCounters& counters) {
   const std::uint64_t ended = counters.ended.get();  // before what begun: see there
   return counters.begun.get() - ended;
+}
+
+/// To microseconds: more would only look exact.
+double rounded(double milliseconds) {
+  return std::round(milliseconds * 1000) / 1000;
 }
 
 ListenerStatus listener_status(const StatusSources& sources, std::size_t index) {
@@ -96,8 +102,9 @@ BackendStatus backend_status(const StatusSources& sources, const pool::Backend& 
   ConnectTimes& times = status.connect_times;
   for (const std::uint64_t count : classes) times.count += count;
   if (times.count != 0) times.mean_ms = static_cast<double>(nanos) / 1e6 / static_cast<double>(times.count);
-  times.p50_ms = quantile_ms(classes, 0.5);
-  times.p99_ms = quantile_ms(classes, 0.99);
+  times.mean_ms = rounded(times.mean_ms);
+  times.p50_ms = rounded(quantile_ms(classes, 0.5));
+  times.p99_ms = rounded(quantile_ms(classes, 0.99));
   return status;
 }
 

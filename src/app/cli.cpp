@@ -144,6 +144,12 @@ void add_control_commands(CLI::App& app, Options& options) {
       ->check(CLI::IsMember({"drain", "enable", "disable", "weight"}));
   backend->add_option("N", options.order.weight, "The weight, 0 to 1000");
   backend->add_flag("--wait", options.order.wait, "With drain: return when no connection is left");
+  const std::map<std::string, double> units = {{"s", 1}, {"m", 60}, {"h", 3600}};
+  backend
+      ->add_option("--over", options.order.over_seconds,
+                   "With drain: end what is left at a steady rate within this time, e.g. 10m, and wait for it")
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED, "DURATION"))
+      ->check(CLI::PositiveNumber);
   CLI::App* connections = add_control(app, options, "connections", "List or end connections of a running balancer");
   connections->add_option("--listener", options.connections.listener, "Only those of this listener");
   connections->add_option("--pool", options.connections.pool, "Only those of this pool");

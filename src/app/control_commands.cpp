@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -91,6 +92,19 @@ std::string line_of(const std::string& name, const admin::BackendStatus& backend
                      backend.active);
 }
 
+/// All pages of a list of connections; empty after its problem has been printed.
+std::optional<json> ask_for_all(admin::ControlClient& client, json request) {
+  json all = json::array();
+  for (;;) {
+    const std::optional<json> page = ask(client, request);
+    if (!page) return std::nullopt;
+    for (const json& connection : (*page)["connections"]) all.push_back(connection);
+    const std::string next = page->value("next", "");
+    if (next.empty()) return all;
+    request["after"] = next;
+  }
+}
+
 std::optional<admin::BackendStatus> find_backend(const admin::Status& status, const json& request) {
   for (const admin::PoolStatus& pool : status.pools) {
     if (pool.name != request["pool"]) continue;
@@ -125,6 +139,33 @@ int drain_to_the_end(const ControlTarget& target, admin::ControlClient& client, 
   }
 }
 
+/// Drains, and ends what is left: the oldest first, at a steady rate. Whoever interrupts it leaves the rest in peace.
+int drain_over(const ControlTarget& target, admin::ControlClient& client, const json& request,
+               const BackendOrder& order) {
+  if (!ask(client, request)) return kFailed;
+  const std::optional<json> listed =
+      ask_for_all(client, {{"command", "connections"}, {"pool", request["pool"]}, {"backend", request["backend"]}});
+  if (!listed) return kFailed;
+  auto left = listed->get<std::vector<admin::ConnectionStatus>>();
+  std::stable_sort(left.begin(), left.end(),
+                   [](const auto& a, const auto& b) { return a.age_seconds > b.age_seconds; });
+  if (!target.json) {
+    fmt::print("{}: ends {} connections over {}\n", admin::printable(order.backend), left.size(),
+               admin::time_text(order.over_seconds));
+    std::fflush(stdout);
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    const double part = static_cast<double>(i + 1) / static_cast<double>(left.size());
+    const std::chrono::duration<double> due(order.over_seconds * part);
+    std::this_thread::sleep_until(begun + std::chrono::duration_cast<std::chrono::nanoseconds>(due));
+    const json kill = {{"version", admin::kProtocolVersion}, {"command", "kill"}, {"id", left[i].id}};
+    const Result<std::string> answer = client.ask(kill.dump());  // that it is not there is no failure: it has ended
+    if (!answer) return fail(answer.error());
+  }
+  return drain_to_the_end(target, client, request, order.backend);
+}
+
 }  // namespace
 
 int show_status(const ControlTarget& target) {
@@ -153,8 +194,10 @@ int change_backend(const ControlTarget& target, const BackendOrder& order) {
     return fail(fmt::format("{} takes no number", order.action), kWrongUsage);
   }
   if (order.wait && order.action != "drain") return fail("--wait goes with drain", kWrongUsage);
+  if (order.over_seconds > 0 && order.action != "drain") return fail("--over goes with drain", kWrongUsage);
   std::optional<admin::ControlClient> client = connect(target);
   if (!client) return kFailed;
+  if (order.over_seconds > 0) return drain_over(target, *client, request, order);
   if (order.wait) return drain_to_the_end(target, *client, request, order.backend);
   return show<admin::BackendStatus>(target, ask(*client, request), [&](const admin::BackendStatus& backend) {
     return line_of(order.backend, backend);
@@ -174,15 +217,7 @@ int list_connections(const ControlTarget& target, const ConnectionsWanted& wante
   if (!backend.empty()) request["backend"] = backend;
   std::optional<admin::ControlClient> client = connect(target);
   if (!client) return kFailed;
-  json all = json::array();
-  for (;;) {
-    const std::optional<json> page = ask(*client, request);
-    if (!page) return kFailed;
-    for (const json& connection : (*page)["connections"]) all.push_back(connection);
-    const std::string next = page->value("next", "");
-    if (next.empty()) break;
-    request["after"] = next;
-  }
+  const std::optional<json> all = ask_for_all(*client, request);
   return show<std::vector<admin::ConnectionStatus>>(
       target, all, [](const std::vector<admin::ConnectionStatus>& found) { return admin::to_text(found); });
 }

@@ -22,8 +22,9 @@ struct ConnectionsWanted {
 struct BackendOrder {
   std::string backend;  // POOL/NAME
   std::string action;
-  std::string weight;  // of action weight
-  bool wait = false;   // of action drain: until nothing is left
+  std::string weight;       // of action weight
+  bool wait = false;        // of action drain: until nothing is left
+  double over_seconds = 0;  // of action drain: end what is left, evenly, within this time; 0: not
 };
 
 [[nodiscard]] int show_status(const ControlTarget& target);

@@ -248,6 +248,26 @@ def test_drain_waits_for_the_last_connection(operated, backend, path, operate, s
     assert backends_of(status())["a"]["state"] == "draining"
 
 
+def test_drain_over_a_time_ends_what_is_left(operated, backend, operate, status):
+    running = operated([backend(echo, name=name) for name in "ab"])
+    socks = [connect(running.address) for _ in range(20)]
+    assert all(exchange(sock) for sock in socks)
+    said = operate("backend", "web/a", "drain", "--over", "1s")
+    assert said.startswith("web/a: ends 10 connections over 1.0s\n")
+    assert said.endswith("web/a: drained\n")
+    assert status()["closes"] == {"killed": 10}
+    assert sum(is_open(sock) for sock in socks) == 10
+    for sock in socks:
+        sock.close()
+
+
+def is_open(sock):
+    try:
+        return exchange(sock)
+    except (ConnectionResetError, BrokenPipeError, AssertionError):
+        return False
+
+
 def test_sessions_leave_a_drained_backend(balancer, udp_backend, client, operate, path):
     from harness.datagrams import name_and_echo
     running = balancer([udp_backend(name_and_echo, name=name) for name in "ab"], listener={"protocol": "udp"},
@@ -393,6 +413,9 @@ def test_nobody_there(command, path):
     (["backend", "web/a", "weight"], 2, "from 0 to 1000"),
     (["backend", "web/a", "enable", "--wait"], 2, "--wait goes with drain"),
     (["backend", "web/x", "drain"], 1, "pool web has no backend x; it has: a"),
+    (["backend", "web/a", "enable", "--over", "5s"], 2, "--over goes with drain"),
+    (["backend", "web/a", "drain", "--over", "5"], 2, "--over"),
+    (["backend", "web/a", "drain", "--over", "-5s"], 2, "--over"),
     (["connections", "--listener", "x"], 1, "there is no listener x; there are: web"),
     (["why", "nonsense"], 1, "nonsense is no client"),
 ])
