@@ -122,15 +122,15 @@ std::string refusal(std::string_view code, std::string_view message) {
   return to_line({{"version", kProtocolVersion}, {"ok", false}, {"error", {{"code", code}, {"message", message}}}});
 }
 
-std::string answer(std::string_view line, Operator& desk) {
-  const json request = json::parse(line, nullptr, false);
-  if (!request.is_object()) return refusal("bad_request", "a request is a line with one JSON object");
-  const auto version = request.find("version");
-  if (version == request.end() || *version != kProtocolVersion) {
+std::string answer(std::string_view request, Operator& desk) {
+  const json parsed = json::parse(request, nullptr, false);
+  if (!parsed.is_object()) return refusal("bad_request", "a request is a line with one JSON object");
+  const auto version = parsed.find("version");
+  if (version == parsed.end() || *version != kProtocolVersion) {
     return refusal("bad_version", fmt::format("this balancer speaks version {}; say \"version\":{}", kProtocolVersion,
                                               kProtocolVersion));
   }
-  Arguments arguments(request);
+  Arguments arguments(parsed);
   const std::string name = arguments.text("command", true);
   for (const Command& command : kCommands) {
     if (command.name == name) return command.run(arguments, desk);

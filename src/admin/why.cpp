@@ -73,8 +73,8 @@ Explanation Operator::explain(std::uint32_t listener_index, const net::Endpoint&
   const net::IpEndpoint address = net::IpEndpoint::from(client);
   if (listener.deny.contains(address) || (!listener.allow.empty() && !listener.allow.contains(address))) {
     why.admitted = false;
-    why.steps.push_back(listener.deny.contains(address) ? "refused: `deny` names the client's address"
-                                                        : "refused: `allow` does not name the client's address");
+    why.steps.emplace_back(listener.deny.contains(address) ? "refused: `deny` names the client's address"
+                                                           : "refused: `allow` does not name the client's address");
     return why;
   }
   bool any_up = false;
@@ -94,27 +94,27 @@ Explanation Operator::explain(std::uint32_t listener_index, const net::Endpoint&
   if (hashed) {
     const bool with_port = pool.hash.key == pool::HashKey::source_ip_port;
     request.client_hash = net::hash_client(client, pool.hash.prefix_v4, pool.hash.prefix_v6, with_port);
-    why.steps.push_back(describe_hash(pool, client, request.client_hash));
+    why.steps.emplace_back(describe_hash(pool, client, request.client_hash));
     if (pool.primary_table && !pool.primary_table->empty()) {
-      why.steps.push_back(
+      why.steps.emplace_back(
           fmt::format("home of this hash: {}", pool.backends[pool.primary_table->at(request.client_hash)].name));
     }
   }
   const pool::Pick pick = picker.pick(request);
   if (pick.outcome != pool::PickOutcome::picked) {
-    why.steps.push_back(pick.outcome == pool::PickOutcome::all_full ? "refused: every backend is full"
-                                                                    : "refused: no backend may be chosen");
+    why.steps.emplace_back(pick.outcome == pool::PickOutcome::all_full ? "refused: every backend is full"
+                                                                       : "refused: no backend may be chosen");
     return why;
   }
-  if (picker.failing_open()) why.steps.push_back("no backend is up: fail_open tries them all");
+  if (picker.failing_open()) why.steps.emplace_back("no backend is up: fail_open tries them all");
   why.certain = hashed || pool.algorithm == balance::Algorithm::first;
   const std::string& chosen = pool.backends[pick.index].name;
   if (why.certain) {
     why.backend = chosen;
-    why.steps.push_back(hashed ? fmt::format("goes to {}", chosen)
-                               : fmt::format("goes to {}: the first that may be", chosen));
+    why.steps.emplace_back(hashed ? fmt::format("goes to {}", chosen)
+                                  : fmt::format("goes to {}: the first that may be", chosen));
   } else {
-    why.steps.push_back(
+    why.steps.emplace_back(
         fmt::format("{} does not look at the client: each worker chooses among these at that moment", why.balance));
   }
   return why;

@@ -33,7 +33,8 @@ int fail(std::string_view message, int status = kFailed) {
 }
 
 bool use_colours() {
-  return ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+  return ::isatty(STDOUT_FILENO) == 1 &&
+         std::getenv("NO_COLOR") == nullptr;  // NOLINT(concurrency-mt-unsafe): one thread
 }
 
 /// The result of a command; empty after its problem has been printed.

@@ -63,8 +63,11 @@ void Mailbox::take_in(Task* newest) {
   }
 }
 
-void Mailbox::answer(std::shared_ptr<Task> task, bool done) {
-  task->done_.set_value(done);
+/// Lets go of the task first: so whoever waits for it frees it, not the worker's thread.
+void Mailbox::answer(std::shared_ptr<Task>&& task, bool done) {
+  std::promise<bool> answer = std::move(task->done_);
+  task.reset();
+  answer.set_value(done);
 }
 
 }  // namespace millrace::worker

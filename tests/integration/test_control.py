@@ -53,7 +53,8 @@ def open_control(path):
 
 
 def ask_control(sock, request):
-    sock.sendall(request + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # it may have answered, and closed, before it was asked
+        sock.sendall(request + b"\n")
     answer = b""
     while not answer.endswith(b"\n"):
         part = sock.recv(1 << 16)

@@ -72,7 +72,8 @@ class Operator {
   [[nodiscard]] Result<BackendStatus> change(std::string_view pool, std::string_view backend,
                                              const BackendChange& change);
   [[nodiscard]] Result<ConnectionPage> connections(const ConnectionQuery& query);
-  [[nodiscard]] Result<std::string> kill(std::string_view id);
+  /// By its id; returns the id.
+  [[nodiscard]] Result<std::string> kill(std::string_view text);
   /// `client`: "10.0.0.1" or "10.0.0.1:5000". `listener` may be empty: all of them.
   [[nodiscard]] Result<std::vector<Explanation>> why(const std::string& client, std::string_view listener) const;
 

@@ -55,7 +55,7 @@ class Mailbox {
 
  private:
   void take_in(Task* newest);
-  static void answer(std::shared_ptr<Task> task, bool done);
+  static void answer(std::shared_ptr<Task>&& task, bool done);
 
   std::atomic<Task*> newest_{nullptr};
   std::deque<std::shared_ptr<Task>> tasks_;  // taken in, oldest first
