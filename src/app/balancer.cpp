@@ -15,6 +15,9 @@
 
 #include "capacity.hpp"
 #include "listening.hpp"
+#include "millrace/admin/control_server.hpp"
+#include "millrace/admin/operator.hpp"
+#include "millrace/admin/protocol.hpp"
 #include "millrace/base/log.hpp"
 #include "threads.hpp"
 
@@ -210,7 +213,11 @@ class Balancer {
     listening_ = std::move(listening).value();
     prober_ = std::make_unique<ProberThread>(config_, snapshot_, table_, features.value());
     if (std::string problem = prober_->start(); !problem.empty()) return fail("prober: " + problem);
-    return start_workers(features.value());
+    if (!start_workers(features.value())) return false;
+    start_control();
+    log::info("ready",
+              {{"workers", capacity_.workers}, {"listeners", config_.listeners.size()}, {"backends", table_.rows()}});
+    return true;
   }
 
   void derive() {
@@ -259,9 +266,30 @@ class Balancer {
           "listening",
           {{"listener", bound.listener}, {"protocol", udp ? "udp" : "tcp"}, {"address", bound.address.to_string()}});
     }
-    log::info("ready",
-              {{"workers", capacity_.workers}, {"listeners", config_.listeners.size()}, {"backends", table_.rows()}});
     return true;
+  }
+
+  /// A balancer that nobody can talk to still balances: what is in the way is said, and is no reason not to run.
+  void start_control() {
+    if (config_.admin.socket.empty()) return;
+    std::vector<worker::Worker*> workers;
+    for (const auto& worker : workers_) workers.push_back(&worker->worker());
+    std::vector<std::vector<std::string>> addresses(config_.listeners.size());
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+      for (const Bound& bound : listening_.addresses) {
+        if (bound.listener == config_.listeners[i].name) addresses[i].push_back(bound.address.to_string());
+      }
+    }
+    operator_ = std::make_unique<admin::Operator>(snapshot_, table_, std::move(workers), std::move(addresses),
+                                                  std::chrono::steady_clock::now());
+    Result<std::unique_ptr<admin::ControlServer>> started = admin::ControlServer::start(
+        {.path = config_.admin.socket, .request_bytes_max = admin::kRequestBytesMax},
+        [this](std::string_view request) { return admin::answer(request, *operator_); }, admin::refusal);
+    if (started) {
+      control_ = std::move(started).value();
+    } else {
+      log::warn("control_off", {{"reason", started.error()}});
+    }
   }
 
   void wait_for_end() {
@@ -290,6 +318,7 @@ class Balancer {
   }
 
   int finish() {
+    control_.reset();
     Leftovers left;
     std::uint64_t accepted = 0;
     std::uint64_t refused = 0;
@@ -352,6 +381,8 @@ class Balancer {
   // Threads last: they end before what they use.
   std::unique_ptr<ProberThread> prober_;
   std::vector<std::unique_ptr<WorkerThread>> workers_;
+  std::unique_ptr<admin::Operator> operator_;
+  std::unique_ptr<admin::ControlServer> control_;
 };
 
 }  // namespace

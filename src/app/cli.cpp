@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "balancer.hpp"
+#include "control_commands.hpp"
 #include "millrace/config/config.hpp"
 #include "millrace/import/import.hpp"
 
@@ -29,6 +30,12 @@ struct Options {
   config::QuickForm quick;
   bool effective = false;
   importer::Dialect dialect = importer::Dialect::haproxy;
+  ControlTarget control;
+  BackendOrder order;
+  ConnectionsWanted connections;
+  std::string connection;  // to kill
+  std::string client;
+  std::string listener;
 };
 
 int refuse(std::string_view message) {
@@ -119,6 +126,49 @@ void add_import(CLI::App& app, Options& options) {
       ->required();
 }
 
+CLI::App* add_control(CLI::App& app, Options& options, const std::string& name, const std::string& about) {
+  CLI::App* command = app.add_subcommand(name, about);
+  command->add_option("--socket", options.control.socket, "The control socket of the balancer")->capture_default_str();
+  command->add_flag("--json", options.control.json, "Print JSON, for scripts");
+  return command;
+}
+
+void add_control_commands(CLI::App& app, Options& options) {
+  add_control(app, options, "status", "Show listeners, pools and backends of a running balancer");
+  CLI::App* backend = add_control(app, options, "backend", "Change one backend of a running balancer now");
+  backend->add_option("BACKEND", options.order.backend, "POOL/NAME")->required();
+  backend
+      ->add_option("ACTION", options.order.action,
+                   "drain or disable: no new connection, those that are there go on; enable; weight N")
+      ->required()
+      ->check(CLI::IsMember({"drain", "enable", "disable", "weight"}));
+  backend->add_option("N", options.order.weight, "The weight, 0 to 1000");
+  backend->add_flag("--wait", options.order.wait, "With drain: return when no connection is left");
+  const std::map<std::string, double> units = {{"s", 1}, {"m", 60}, {"h", 3600}};
+  backend
+      ->add_option("--over", options.order.over_seconds,
+                   "With drain: end what is left at a steady rate within this time, e.g. 10m, and wait for it")
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED, "DURATION"))
+      ->check(CLI::PositiveNumber);
+  CLI::App* connections = add_control(app, options, "connections", "List or end connections of a running balancer");
+  connections->add_option("--listener", options.connections.listener, "Only those of this listener");
+  connections->add_option("--pool", options.connections.pool, "Only those of this pool");
+  connections->add_option("--backend", options.connections.backend, "Only those of this backend, POOL/NAME");
+  CLI::App* kill = add_control(*connections, options, "kill", "Reset one connection");
+  kill->add_option("ID", options.connection, "As `millrace connections` shows it")->required();
+  CLI::App* why = add_control(app, options, "why", "Explain which backend a client gets");
+  why->add_option("CLIENT", options.client, "IP address, or address and port")->required();
+  why->add_option("--listener", options.listener, "Only for this listener");
+}
+
+int run_control_command(const CLI::App& app, const Options& options) {
+  if (app.got_subcommand("status")) return show_status(options.control);
+  if (app.got_subcommand("backend")) return change_backend(options.control, options.order);
+  if (app.got_subcommand("why")) return explain_choice(options.control, options.client, options.listener);
+  if (!options.connection.empty()) return kill_connection(options.control, options.connection);
+  return list_connections(options.control, options.connections);
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
@@ -129,6 +179,7 @@ int run_command_line(int argc, char** argv) {
   add_run(app, options);
   add_check(app, options);
   add_import(app, options);
+  add_control_commands(app, options);
   app.add_subcommand("schema", "Print a JSON Schema of the configuration, for editors");
   try {
     app.parse(argc, argv);
@@ -140,7 +191,8 @@ int run_command_line(int argc, char** argv) {
   }
   if (app.got_subcommand("run")) return run(options);
   if (app.got_subcommand("import")) return import_file(options);
-  return app.got_subcommand("schema") ? print_schema() : check(options);
+  if (app.got_subcommand("schema")) return print_schema();
+  return app.got_subcommand("check") ? check(options) : run_control_command(app, options);
 }
 
 }  // namespace millrace::app

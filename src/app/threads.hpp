@@ -77,6 +77,8 @@ class WorkerThread {
   void request_stop_now() { worker_->request_stop_now(); }
   void join();
 
+  /// Once it has started.
+  [[nodiscard]] worker::Worker& worker() { return *worker_; }
   [[nodiscard]] const worker::Counters& counters() const { return worker_->counters(); }
   [[nodiscard]] Leftovers leftovers() const;
 

@@ -80,6 +80,23 @@ void complain_unknown_value(const Place& place, Problems& problems, std::string_
   problems.add(place, fmt::format("unknown value {}{}", quoted(text), hint));
 }
 
+void SocketPath::read(const Place& place, Problems& problems, std::string& out) {
+  if (!expect(place, Node::Kind::string, problems)) return;
+  const std::string& text = place.node().text;
+  if (text.starts_with("unix:")) {
+    problems.add(place, fmt::format("a path is enough here: write {}", quoted(text.substr(5))));
+  } else if (!text.empty() && text.front() != '/') {
+    problems.add(place, fmt::format("{} is not an absolute path; begin it with /", quoted(text)));
+  } else if (text.find('\0') != std::string::npos) {
+    problems.add(place, "a path cannot hold a zero byte");
+  } else if (text.size() > kSocketPathMax) {
+    problems.add(place, fmt::format("the path is {} bytes long, the address of a unix socket holds {}", text.size(),
+                                    kSocketPathMax));
+  } else {
+    out = text;
+  }
+}
+
 void Flag::read(const Place& place, Problems& problems, bool& out) {
   if (place.node().kind == Node::Kind::boolean) {
     out = place.node().boolean;

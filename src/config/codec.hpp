@@ -129,6 +129,15 @@ struct Text {
   static void describe(std::string& out) { out += fmt::format(R"("type":"string","maxLength":{})", bytes_max); }
 };
 
+/// The absolute path of a unix socket, or nothing.
+struct SocketPath {
+  static void read(const Place& place, Problems& problems, std::string& out);
+  static void write(std::string& out, const std::string& value) { out += toml_string(value); }
+  static void describe(std::string& out) {
+    out += fmt::format(R"("type":"string","pattern":"^(/.*)?$","maxLength":{})", kSocketPathMax);
+  }
+};
+
 /// One of the words of choices<E>().
 template <class E>
 struct Word {

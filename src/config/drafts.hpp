@@ -43,6 +43,7 @@ struct Draft {
 struct Drafts {
   Defaults defaults;
   Runtime runtime;
+  Admin admin;
   std::vector<Draft<Listener>> listeners;  // in the order of the file
   std::vector<Draft<Pool>> pools;
 };

@@ -70,6 +70,7 @@ std::string compact_schema() {
   append_properties<Drafts>(out);
   out += R"(,"required":["listeners","pools"],"definitions":{)";
   append_definition<Runtime>(out, "runtime");
+  append_definition<Admin>(out, "admin");
   append_definition<Defaults>(out, "defaults");
   out += R"("listener_defaults":{)";
   append_properties<Listener>(out);
@@ -164,6 +165,10 @@ void refer_to<Defaults>(std::string& out) {
 template <>
 void refer_to<Runtime>(std::string& out) {
   refer(out, "runtime");
+}
+template <>
+void refer_to<Admin>(std::string& out) {
+  refer(out, "admin");
 }
 template <>
 void refer_to<Listener>(std::string& out) {

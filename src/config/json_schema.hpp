@@ -18,6 +18,8 @@ void refer_to<Defaults>(std::string& out);
 template <>
 void refer_to<Runtime>(std::string& out);
 template <>
+void refer_to<Admin>(std::string& out);
+template <>
 void refer_to<Listener>(std::string& out);
 template <>
 void refer_to<Pool>(std::string& out);

@@ -15,6 +15,7 @@ namespace {
 Config finish(Drafts drafts) {
   Config config;
   config.runtime = drafts.runtime;
+  config.admin = drafts.admin;
   for (Draft<Listener>& listener : drafts.listeners) config.listeners.push_back(std::move(listener.value));
   for (Draft<Pool>& pool : drafts.pools) {
     drop_unused_sources(pool);

@@ -158,7 +158,7 @@ constexpr std::array kFileKeys = {
     reader<Drafts>("defaults", "What listeners and pools have that do not say otherwise.", refer_to<Defaults>,
                    read_defaults),  // before what inherits from it
     table<&Drafts::runtime>("runtime", "What holds for the whole process."),
-    not_built<Drafts>("admin"),
+    table<&Drafts::admin>("admin", "How a running balancer is operated."),
     reader<Drafts>("listeners", "One table for each listener; the name is yours.", describe_named<Listener>,
                    read_listeners),
     reader<Drafts>("pools", "One table for each pool of backends; the name is yours.", describe_named<Pool>,
@@ -183,6 +183,15 @@ constexpr std::array kRuntimeKeys = {
     value<&Runtime::log_format, Word<LogFormat>>("log_format", "How log lines look: for people, or as JSON."),
     value<&Runtime::shutdown_timeout, Duration<Zero::allowed>>(
         "shutdown_timeout", R"(How long SIGTERM waits for connections to end; "0s" resets them at once.)"),
+};
+
+constexpr std::array kAdminKeys = {
+    value<&Admin::socket, SocketPath>(
+        "socket",
+        "The unix socket of the commands that talk to a running balancer; its folder must "
+        "exist. Empty: none."),
+    not_built<Admin>("http"),
+    not_built<Admin>("token"),
 };
 
 constexpr std::array kListenerKeys = {
@@ -318,6 +327,10 @@ std::span<const Key<Runtime>> keys() {
   return kRuntimeKeys;
 }
 template <>
+std::span<const Key<Admin>> keys() {
+  return kAdminKeys;
+}
+template <>
 std::span<const Key<Listener>> keys() {
   return kListenerKeys;
 }
@@ -345,6 +358,7 @@ std::span<const Key<Passive>> keys() {
 std::string homes_of(std::string_view key, bool is_table) {
   std::vector<std::string> homes;
   add_home<Runtime>(homes, key, is_table, "runtime");
+  add_home<Admin>(homes, key, is_table, "admin");
   add_home<Listener>(homes, key, is_table, "listeners.NAME");
   add_home<Pool>(homes, key, is_table, "pools.NAME");
   add_home<Backend>(homes, key, is_table, "[pools.NAME.backends]");

@@ -53,6 +53,8 @@ std::span<const Key<Defaults>> keys();
 template <>
 std::span<const Key<Runtime>> keys();
 template <>
+std::span<const Key<Admin>> keys();
+template <>
 std::span<const Key<Listener>> keys();
 template <>
 std::span<const Key<Pool>> keys();

@@ -49,11 +49,13 @@ void TcpFlow::cancel_all(FlowContext& context) {
 
 // ---- connecting ----
 
-int TcpFlow::connect(FlowContext& context, const net::Endpoint& remote, const net::Endpoint& source, Nanos timeout) {
+int TcpFlow::connect(FlowContext& context, const net::Endpoint& remote, const net::Endpoint& source, Nanos timeout,
+                     Traffic* traffic) {
   MILLRACE_ASSERT(stage_ == Stage::waiting, "connect of a flow that is not waiting");
   const io::FdResult opened = context.io.open_stream(remote, source);
   if (opened.error != 0) return opened.error;
   half(Side::backend).fd = opened.fd;
+  backend_traffic_ = traffic;
   context.io.connect(begin(Side::backend, OpKind::connect), opened.fd, remote);
   stage_ = Stage::connecting;
   connect_timed_out_ = false;

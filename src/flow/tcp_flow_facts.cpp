@@ -276,6 +276,9 @@ void TcpFlow::note_forwarded(FlowContext& context, Side from, std::uint32_t leng
   last_activity_ = context.now;
   (from == Side::client ? context.totals.bytes_from_client : context.totals.bytes_from_backend) += length;
   (spliced ? context.totals.bytes_spliced : context.totals.bytes_copied) += length;
+  for (Traffic* traffic : {options_->traffic, backend_traffic_}) {
+    if (traffic != nullptr) (from == Side::client ? traffic->from_clients : traffic->from_backends).add(length);
+  }
 }
 
 /// The first cause counts, but a reset says more than the FIN that came before it.

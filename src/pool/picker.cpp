@@ -16,8 +16,8 @@ constexpr int kFullRaces = 8;  // attempts when other workers keep taking the la
 }  // namespace
 
 Picker::Picker(const Pool& pool, BackendTable& table)
-    : pool_(pool),
-      table_(table),
+    : pool_(&pool),
+      table_(&table),
       primary_(make_tier(0, pool.primaries, pool.primary_table)),
       backup_(make_tier(pool.primaries, static_cast<std::uint32_t>(pool.backends.size()), pool.backup_table)),
       hash_decides_(pool.hash.load_factor <= 0.0 && primary_.hashes != nullptr && !primary_.hashes->empty()) {}
@@ -27,13 +27,13 @@ Picker::Tier Picker::make_tier(std::uint32_t begin, std::uint32_t end,
   std::vector<Place> places;
   std::vector<std::uint32_t> weights;
   for (std::uint32_t i = begin; i < end; ++i) {
-    const Backend& backend = pool_.backends[i];
+    const Backend& backend = pool_->backends[i];
     const std::uint32_t limit = backend.max_connections != 0 ? backend.max_connections : kNoLimit;
     places.push_back({.id = backend.id, .limit = std::min(limit, kNoLimit)});
     weights.push_back(backend.weight);
   }
   Cursor cursor = std::monostate{};
-  switch (pool_.algorithm) {
+  switch (pool_->algorithm) {
     case Algorithm::least_conn:
       cursor = balance::LeastConn(weights);
       break;
@@ -55,12 +55,13 @@ Picker::Tier Picker::make_tier(std::uint32_t begin, std::uint32_t end,
 }
 
 bool Picker::usable(std::uint32_t index, Health health) const {
-  const Backend& backend = pool_.backends[index];
-  return backend.weight != 0 && (health == Health::ignored || table_.health(backend.id) == HealthState::up);
+  const Backend& backend = pool_->backends[index];
+  if (backend.weight == 0 || table_->barred(backend.id)) return false;
+  return health == Health::ignored || table_->health(backend.id) == HealthState::up;
 }
 
 bool Picker::any_up() const {
-  for (std::uint32_t i = 0; i < pool_.backends.size(); ++i) {
+  for (std::uint32_t i = 0; i < pool_->backends.size(); ++i) {
     if (usable(i, Health::respected)) return true;
   }
   return false;
@@ -83,20 +84,20 @@ Pick Picker::pick(const PickRequest& request) {
 Pick Picker::pick_home(std::uint64_t client_hash) {
   const std::uint32_t index = primary_.hashes->at(client_hash);
   const Place place = primary_.places[index];
-  if (table_.standing(place.id) >= place.limit || !acquire(place)) return {};
+  if (table_->standing(place.id) >= place.limit || !acquire(place)) return {};
   failing_open_ = false;
   return {PickOutcome::picked, index};
 }
 
 bool Picker::acquire(const Place& place) {
-  return table_.acquire(place.id, place.limit == kNoLimit ? 0 : place.limit);
+  return table_->acquire(place.id, place.limit == kNoLimit ? 0 : place.limit);
 }
 
 Pick Picker::pick_untried(const PickRequest& request, TriedSet tried) {
   failing_open_ = false;
   Pick found = pick_in(primary_, request, tried, Health::respected);
   if (found.outcome == PickOutcome::none) found = pick_in(backup_, request, tried, Health::respected);
-  if (found.outcome != PickOutcome::none || !pool_.fail_open || any_up()) return found;
+  if (found.outcome != PickOutcome::none || !pool_->fail_open || any_up()) return found;
   failing_open_ = true;
   found = pick_in(primary_, request, tried, Health::ignored);
   if (found.outcome == PickOutcome::none) found = pick_in(backup_, request, tried, Health::ignored);
@@ -105,15 +106,16 @@ Pick Picker::pick_untried(const PickRequest& request, TriedSet tried) {
 
 Pick Picker::pick_in(Tier& tier, const PickRequest& request, TriedSet tried, Health health) {
   bool any_full = false;
-  const View standing{.table = table_,
-                      .places = tier.places.data(),
-                      .counted = health == Health::ignored ? BackendTable::kActive : ~std::uint32_t{0}};
+  const View standing{
+      .table = *table_,
+      .places = tier.places.data(),
+      .counted = health == Health::ignored ? BackendTable::kActive | BackendTable::kBarred : ~std::uint32_t{0}};
   // The algorithms ask for none of weight 0. One that is down is not full, whatever its connections.
   const auto eligible = [&](std::uint32_t i) {
     if (tried.contains(tier.begin + i)) return false;
     const std::uint32_t now = standing(i);
     const bool free = now < standing.places[i].limit;
-    if (!free && now < BackendTable::kNotUp) any_full = true;
+    if (!free && now < BackendTable::kOut) any_full = true;
     return free;
   };
   for (int race = 0; race < kFullRaces; ++race) {
@@ -128,7 +130,7 @@ Pick Picker::pick_in(Tier& tier, const PickRequest& request, TriedSet tried, Hea
 template <class Eligible>
 std::optional<std::uint32_t> Picker::choose(Tier& tier, const PickRequest& request, View active,
                                             Eligible&& eligible) const {
-  switch (pool_.algorithm) {
+  switch (pool_->algorithm) {
     case Algorithm::least_conn:
       return std::get<balance::LeastConn>(tier.cursor).pick(active, eligible);
     case Algorithm::round_robin:
@@ -146,8 +148,8 @@ std::optional<std::uint32_t> Picker::choose(Tier& tier, const PickRequest& reque
 template <class Eligible>
 std::optional<std::uint32_t> Picker::choose_by_hash(Tier& tier, std::uint64_t hash, View active,
                                                     Eligible&& eligible) const {
-  if (pool_.hash.load_factor <= 0.0) return tier.hashes->pick(hash, eligible);
-  balance::BoundedLoad bound{.load_factor = pool_.hash.load_factor};
+  if (pool_->hash.load_factor <= 0.0) return tier.hashes->pick(hash, eligible);
+  balance::BoundedLoad bound{.load_factor = pool_->hash.load_factor};
   for (std::uint32_t i = 0; i < tier.weights.size(); ++i) {
     if (tier.weights[i] == 0 || !eligible(i)) continue;
     bound.total_active += active(i);

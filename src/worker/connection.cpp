@@ -52,7 +52,9 @@ CloseReason close_reason(Refusal refusal) {
 }  // namespace
 
 void Worker::begin_connection(ListenerState& listener, io::Fd client) {
+  ListenerCounters& counters = counters_.listeners[listener.listener];
   counters_.accepted.add();
+  counters.accepted.add();
   const pool::Pool& pool = pool_of(listener.listener);
   const bool hashed = pool.algorithm == balance::Algorithm::source_hash;
   const bool guarded = access_->guards(listener.listener);
@@ -61,16 +63,17 @@ void Worker::begin_connection(ListenerState& listener, io::Fd client) {
   Access::Entry entry;
   if (guarded) {
     // Whoever ends at once must not get round the limits that way: a backend would be connected to for nothing.
-    if (peer.family() == net::Family::none) return turn_away(client, Refusal::client_gone);
+    if (peer.family() == net::Family::none) return turn_away(listener, client, Refusal::client_gone);
     entry = access_->enter(listener.listener, net::IpEndpoint::from(peer), context_.now);
-    if (entry.refusal) return turn_away(client, *entry.refusal);
+    if (entry.refusal) return turn_away(listener, client, *entry.refusal);
   }
   Connection* connection =
       connections_.take(client, listener.listener, entry.hold, flow_options_[listener.listener], context_.now);
   if (connection == nullptr) {
     access_->leave(listener.listener, entry.hold);
-    return turn_away(client, Refusal::no_slot);
+    return turn_away(listener, client, Refusal::no_slot);
   }
+  counters.begun.add();
   if (hashed) {
     connection->client_hash = net::hash_client(peer, pool.hash.prefix_v4, pool.hash.prefix_v6,
                                                pool.hash.key == pool::HashKey::source_ip_port);
@@ -82,13 +85,14 @@ void Worker::begin_connection(ListenerState& listener, io::Fd client) {
 }
 
 /// A client for which nothing has been done yet.
-void Worker::turn_away(io::Fd client, Refusal refusal) {
+void Worker::turn_away(const ListenerState& listener, io::Fd client, Refusal refusal) {
+  counters_.listeners[listener.listener].refused[static_cast<std::size_t>(refusal)].add();
   counters_.refused[static_cast<std::size_t>(refusal)].add();
   io_.close(client, io::CloseMode::reset);
 }
 
 const pool::Pool& Worker::pool_of(std::uint32_t listener) const {
-  return snapshot_.pools[snapshot_.listeners[listener].pool];
+  return pools_.at(snapshot_.listeners[listener].pool);
 }
 
 void Worker::count_local_fault(int error) {
@@ -98,9 +102,12 @@ void Worker::count_local_fault(int error) {
 
 void Worker::handle(Connection& connection, Verdict verdict) {
   switch (verdict) {
-    case Verdict::connected:
-      table_.clear_failures(pool_of(connection.listener).backends[connection.backend].id);
+    case Verdict::connected: {
+      const pool::BackendId id = pool_of(connection.listener).backends[connection.backend].id;
+      table_.clear_failures(id);
+      counters_.backends[pool::row(id)].note_connected(context_.now - connection.connect_began);
       break;
+    }
     case Verdict::connect_failed:
       return on_connect_failed(connection);
     case Verdict::retry:
@@ -118,14 +125,14 @@ void Worker::handle(Connection& connection, Verdict verdict) {
 
 void Worker::connect(Connection& connection) {
   const std::uint32_t pool_index = snapshot_.listeners[connection.listener].pool;
-  const pool::Pool& pool = snapshot_.pools[pool_index];
+  const pool::Pool& pool = pools_.at(pool_index);
   if (connection.attempts > pool.retries) {
     const bool ours = is_local_fault(connection.flow.connect_error());
     return refuse(connection, ours ? Refusal::local_error : Refusal::connect_failed);
   }
   pool::PickRequest request{.client_hash = connection.client_hash, .tried = connection.tried};
   if (pool.algorithm == balance::Algorithm::random_two) request.random = rng_.next();
-  const pool::Pick pick = pickers_[pool_index].pick(request);
+  const pool::Pick pick = pools_.picker(pool_index).pick(request);
   switch (pick.outcome) {
     case PickOutcome::picked:
       connection.backend = pick.index;
@@ -143,12 +150,13 @@ void Worker::connect(Connection& connection) {
 
 void Worker::connect_to(Connection& connection, std::uint32_t backend_index) {
   const std::uint32_t pool_index = snapshot_.listeners[connection.listener].pool;
-  const pool::Pool& pool = snapshot_.pools[pool_index];
+  const pool::Pool& pool = pools_.at(pool_index);
   const pool::Backend& backend = pool.backends[backend_index];
   ++connection.attempts;
   counters_.connect_attempts.add();
-  const int error =
-      connection.flow.connect(context_, backend.address, source_for(pool_index, backend), pool.connect_timeout);
+  connection.connect_began = context_.now;
+  const int error = connection.flow.connect(context_, backend.address, source_for(pool_index, backend),
+                                            pool.connect_timeout, &counters_.backends[pool::row(backend.id)].traffic);
   if (error == 0) return;
   count_local_fault(error);
   release_backend(connection);
@@ -164,6 +172,7 @@ void Worker::on_connect_failed(Connection& connection) {
     count_local_fault(error);
   } else {
     counters_.connect_failures.add();
+    counters_.backends[pool::row(id)].connect_failures[static_cast<std::size_t>(connect_failure(error))].add();
     const std::uint32_t in_a_row = table_.count_failure(id);
     if (probes_ != nullptr && pool.passive_failures != 0 && in_a_row % pool.passive_failures == 0) {
       probes_->request_probe(id);
@@ -175,7 +184,7 @@ void Worker::on_connect_failed(Connection& connection) {
 }
 
 net::Endpoint Worker::source_for(std::uint32_t pool_index, const pool::Backend& backend) {
-  const std::vector<net::Endpoint>& sources = snapshot_.pools[pool_index].sources;
+  const std::vector<net::Endpoint>& sources = pools_.at(pool_index).sources;
   for (std::size_t i = 0; i < sources.size(); ++i) {
     const net::Endpoint& source = sources[next_source_[pool_index]++ % sources.size()];
     if (source.family() == backend.address.family()) return source;
@@ -184,6 +193,7 @@ net::Endpoint Worker::source_for(std::uint32_t pool_index, const pool::Backend& 
 }
 
 void Worker::refuse(Connection& connection, Refusal refusal) {
+  counters_.listeners[connection.listener].refused[static_cast<std::size_t>(refusal)].add();
   counters_.refused[static_cast<std::size_t>(refusal)].add();
   handle(connection, connection.flow.abort(context_, close_reason(refusal)));
 }
@@ -199,6 +209,7 @@ void Worker::end_connection(Connection& connection) {
   release_backend(connection);
   if (connection.admitted) admission_.release(connection.listener);
   access_->leave(connection.listener, connection.source_hold);
+  counters_.listeners[connection.listener].ended.add();
   counters_.closed[static_cast<std::size_t>(connection.flow.close_reason())].add();
   connections_.give_back(&connection);
   // Descriptors are free again: whoever paused for the lack of them may go on.

@@ -17,6 +17,7 @@ struct Worker::Connection {
 
   flow::TcpFlow flow;
   pool::TriedSet tried;
+  Instant connect_began{};          // of the last attempt
   std::uint64_t client_hash = 0;    // source_hash only
   std::uint32_t listener;           // index into Snapshot::listeners
   std::uint32_t source_hold = 0;    // of its address, in Access

@@ -1,5 +1,8 @@
 #include "millrace/worker/counters.hpp"
 
+#include <algorithm>
+#include <cerrno>
+
 namespace millrace::worker {
 
 namespace {
@@ -21,6 +24,33 @@ std::string_view name(Refusal refusal) {
   return kNames[static_cast<std::size_t>(refusal)];
 }
 
+std::string_view name(ConnectFailure failure) {
+  constexpr std::array<std::string_view, kConnectFailures> kNames = {"refused", "timeout", "unreachable", "reset",
+                                                                     "other"};
+  static_assert(static_cast<unsigned>(ConnectFailure::other) + 1 == kConnectFailures);
+  return kNames[static_cast<std::size_t>(failure)];
+}
+
+ConnectFailure connect_failure(int error) {
+  switch (error) {
+    case ECONNREFUSED:
+    case ENOENT:  // a unix socket that is not there
+      return ConnectFailure::refused;
+    case ETIMEDOUT:
+      return ConnectFailure::timeout;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case ENETDOWN:
+      return ConnectFailure::unreachable;
+    case ECONNRESET:
+    case ECONNABORTED:
+      return ConnectFailure::reset;
+    default:
+      return ConnectFailure::other;
+  }
+}
+
 std::string_view name(Drop drop) {
   constexpr std::array<std::string_view, kDrops> kNames = {
       "truncated", "session_limit", "no_backend", "no_socket", "no_session", "refused",      "send_buffer",
@@ -32,6 +62,13 @@ std::string_view name(Drop drop) {
 
 std::uint64_t UdpCounters::dropped_total() const {
   return total(dropped);
+}
+
+void BackendCounters::note_connected(Nanos took) {
+  connections.add();
+  const auto* bound = std::lower_bound(kConnectTimes.begin(), kConnectTimes.end(), took);
+  connect_times[static_cast<std::size_t>(bound - kConnectTimes.begin())].add();
+  connect_nanos.add(static_cast<std::uint64_t>(std::max(took, Nanos(0)).count()));
 }
 
 std::uint64_t Counters::refused_total() const {

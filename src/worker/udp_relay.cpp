@@ -82,7 +82,12 @@ void UdpRelay::add_route(const pool::Pool& pool, Route& route) {
 }
 
 const pool::Pool& UdpRelay::pool_of(std::uint32_t listener) const {
-  return shared_.snapshot.pools[shared_.snapshot.listeners[listener].pool];
+  return shared_.pools.at(shared_.snapshot.listeners[listener].pool);
+}
+
+/// Of its backend.
+BackendCounters& UdpRelay::counters_of(const UdpSession& session) {
+  return shared_.counters.backends[pool::row(pool_of(session.listener).backends[session.backend].id)];
 }
 
 void UdpRelay::start() {
@@ -129,6 +134,8 @@ void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instan
     end(*session, CloseReason::no_backend, now);
     return drop(buffer, datagrams, *problem);
   }
+  shared_.counters.listeners[session->listener].traffic.from_clients.add(received.payload.size());
+  counters_of(*session).traffic.from_clients.add(received.payload.size());
   if (!outbox_.add(*session, flow::Direction::to_backend, way_to_backend(*session), buffer, received.payload,
                    received.segment_bytes)) {
     count_drop(Drop::no_memory, 1);
@@ -170,6 +177,7 @@ UdpSession* UdpRelay::open(const flow::ClientKey& key, std::uint32_t listener, I
   }
   session->source_hold = entry.hold;
   counters_.sessions.add();
+  shared_.counters.listeners[listener].begun.add();
   return session;
 }
 
@@ -200,6 +208,7 @@ void UdpRelay::end(UdpSession& session, CloseReason reason, Instant now) {
 void UdpRelay::close(UdpSession& session, CloseReason reason, Instant now) {
   if (session.routed()) unroute(session, now);
   counters_.sessions_closed[static_cast<std::size_t>(reason)].add();
+  shared_.counters.listeners[session.listener].ended.add();
   shared_.access.leave(session.listener, session.source_hold);
   sessions_.close(session);
 }
@@ -209,9 +218,7 @@ void UdpRelay::close(UdpSession& session, CloseReason reason, Instant now) {
 std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
   if (!session.routed()) return route(session, now);
   const pool::Pool& pool = pool_of(session.listener);
-  const auto serves = [&](const pool::Backend& b) {
-    return shared_.table.health(b.id) == pool::HealthState::up && b.weight != 0;
-  };
+  const auto serves = [&](const pool::Backend& b) { return shared_.table.serves(b.id) && b.weight != 0; };
   if (!session.failed) {
     if (serves(pool.backends[session.backend]) || now < session.look_again) return std::nullopt;
     if (pool.fail_open && std::none_of(pool.backends.begin(), pool.backends.end(), serves)) {
@@ -229,7 +236,7 @@ std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
 
 std::optional<Drop> UdpRelay::route(UdpSession& session, Instant now) {
   const std::uint32_t pool_index = shared_.snapshot.listeners[session.listener].pool;
-  const pool::Pool& pool = shared_.snapshot.pools[pool_index];
+  const pool::Pool& pool = shared_.pools.at(pool_index);
   pool::PickRequest request;
   if (pool.algorithm == balance::Algorithm::source_hash) {
     request.client_hash = net::hash_client(session.key.client.to_endpoint(), pool.hash.prefix_v4, pool.hash.prefix_v6,
@@ -239,7 +246,7 @@ std::optional<Drop> UdpRelay::route(UdpSession& session, Instant now) {
   request.tried = pool::TriedSet(session.not_reached);
   if (session.failed) request.tried.add(session.backend);
   session.not_reached = request.tried.bits();
-  const pool::Pick pick = shared_.pickers[pool_index].pick(request);
+  const pool::Pick pick = shared_.pools.picker(pool_index).pick(request);
   if (pick.outcome == pool::PickOutcome::picked_again) session.not_reached = 0;  // another round
   if (pick.outcome == pool::PickOutcome::none || pick.outcome == pool::PickOutcome::all_full) return Drop::no_backend;
 
@@ -258,8 +265,9 @@ std::optional<Drop> UdpRelay::route(UdpSession& session, Instant now) {
   session.group = *group;
   session.place = taken.place;
   session.failed = false;
-  const bool up = shared_.table.health(backend.id) == pool::HealthState::up;
+  const bool up = shared_.table.serves(backend.id);
   session.look_again = up ? Instant::min() : now + kLookAgain;
+  counters_of(session).connections.add();
   sessions_.route(session, taken.socket, route.addresses[pick.index]);
   return std::nullopt;
 }
@@ -279,7 +287,7 @@ flow::UpstreamSockets::Taken UdpRelay::take_place(const UdpSession& session, std
 
 void UdpRelay::unroute(UdpSession& session, Instant now) {
   const std::uint32_t pool_index = shared_.snapshot.listeners[session.listener].pool;
-  shared_.table.release(shared_.snapshot.pools[pool_index].backends[session.backend].id);
+  shared_.table.release(shared_.pools.at(pool_index).backends[session.backend].id);
   upstreams_.give_back(session.group, routes_[pool_index].targets[session.backend], session.place, now);
   sessions_.unroute(session);
 }
@@ -371,6 +379,13 @@ void UdpRelay::stop(Instant now, Instant deadline) {
 
 void UdpRelay::abort(CloseReason reason) {
   sessions_.for_each([&](UdpSession& session) { end(session, reason, session.last_activity); });
+}
+
+bool UdpRelay::kill(SlotId id, Instant now) {
+  UdpSession* session = sessions_.find(id);
+  if (session == nullptr) return false;
+  end(*session, CloseReason::killed, now);
+  return true;
 }
 
 void UdpRelay::close_sockets() {

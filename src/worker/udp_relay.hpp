@@ -39,7 +39,7 @@ class UdpRelay {
     pool::BackendTable& table;
     Admission& admission;
     Access& access;
-    std::vector<pool::Picker>& pickers;
+    Pools& pools;
     ProbeRequests* probes;
     Counters& counters;
     Rng& rng;
@@ -63,6 +63,10 @@ class UdpRelay {
   void abort(flow::CloseReason reason);
   [[nodiscard]] bool finished() const;
 
+  [[nodiscard]] flow::UdpSession* in_slot(std::uint32_t index) { return sessions_.in_slot(index); }
+  [[nodiscard]] std::uint32_t slots() const { return sessions_.slots(); }
+  /// False when the session is not there any more.
+  [[nodiscard]] bool kill(SlotId id, Instant now);
   [[nodiscard]] std::uint32_t sessions() const { return sessions_.size(); }
   [[nodiscard]] std::uint32_t upstream_sockets() const { return upstreams_.open(); }
 
@@ -142,6 +146,7 @@ class UdpRelay {
   void adapt_gathering(Instant now);
   void note_sent(flow::UdpSession& session, const Message& message);
 
+  [[nodiscard]] BackendCounters& counters_of(const flow::UdpSession& session);
   void arm(std::uint32_t socket);
   void close_when_idle(ListeningSocket& socket);
   void end_idle(Instant now);

@@ -75,6 +75,8 @@ void UdpRelay::forward_reply(std::uint32_t upstream, io::BufferId buffer, Instan
   if (session == nullptr) return drop(buffer, datagrams, Drop::no_session);
   sessions_.note_reply(*session, datagrams, now);
   shared_.table.clear_failures(pool_of(session->listener).backends[session->backend].id);
+  shared_.counters.listeners[session->listener].traffic.from_backends.add(received.payload.size());
+  counters_of(*session).traffic.from_backends.add(received.payload.size());
   if (!outbox_.add(*session, Direction::to_client, way_to_client(*session), buffer, received.payload,
                    received.segment_bytes)) {
     count_drop(Drop::no_memory, 1);
@@ -124,6 +126,7 @@ void UdpRelay::note_failure(UdpSession& session) {
   const pool::BackendId id = pool.backends[session.backend].id;
   const std::uint32_t in_a_row = shared_.table.count_failure(id);
   shared_.counters.connect_failures.add();
+  counters_of(session).connect_failures[static_cast<std::size_t>(ConnectFailure::unreachable)].add();
   if (shared_.probes != nullptr && pool.passive_failures != 0 && in_a_row % pool.passive_failures == 0) {
     shared_.probes->request_probe(id);
   }

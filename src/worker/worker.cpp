@@ -50,24 +50,26 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
       admission_(admission),
       probes_(probes),
       index_(options.index),
+      counters_(snapshot.listeners.size(), table.rows()),
       rng_(options.seed),
       timers_(io.now()),
       pipes_(io, options.pipes, std::min(options.pipes, kPipesKept)),
       coalescer_(options.coalesce),
       context_{
           .io = io, .timers = timers_, .pipes = pipes_, .coalescer = coalescer_, .totals = totals_, .now = io.now()},
+      pools_(snapshot, table),
       access_(std::make_unique<Access>(snapshot, source_limits)),
       gathering_(std::make_unique<Gathering>()),
       connections_(options.slots) {
-  for (const pool::Listener& listener : snapshot.listeners) {
+  for (std::size_t i = 0; i < snapshot.listeners.size(); ++i) {
+    const pool::Listener& listener = snapshot.listeners[i];
     flow_options_.push_back({.idle_timeout = listener.idle_timeout,
                              .half_close_timeout = listener.half_close_timeout,
                              .max_duration = listener.max_connection_duration,
                              .keepalive = listener.keepalive,
-                             .forwarding = forwarding_of(listener.forwarding)});
+                             .forwarding = forwarding_of(listener.forwarding),
+                             .traffic = &counters_.listeners[i].traffic});
   }
-  pickers_.reserve(snapshot.pools.size());
-  for (const pool::Pool& pool : snapshot.pools) pickers_.emplace_back(pool, table);
   next_source_.resize(snapshot.pools.size());
   begin_out_of_step();
   std::vector<ListenerSocket> datagram_sockets;
@@ -85,7 +87,7 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
                                                        .table = table_,
                                                        .admission = admission_,
                                                        .access = *access_,
-                                                       .pickers = pickers_,
+                                                       .pools = pools_,
                                                        .probes = probes_,
                                                        .counters = counters_,
                                                        .rng = rng_},
@@ -96,10 +98,10 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
 
 /// Every worker's cursors would begin at the same backend; with many workers and few connections it would get them all.
 void Worker::begin_out_of_step() {
-  for (std::size_t i = 0; i < pickers_.size(); ++i) {
+  for (std::uint32_t i = 0; i < pools_.size(); ++i) {
     for (std::uint32_t skipped = 0; skipped < index_; ++skipped) {
-      const pool::Pick pick = pickers_[i].pick({});
-      if (pick.outcome == pool::PickOutcome::picked) table_.release(snapshot_.pools[i].backends[pick.index].id);
+      const pool::Pick pick = pools_.picker(i).pick({});
+      if (pick.outcome == pool::PickOutcome::picked) table_.release(pools_.at(i).backends[pick.index].id);
     }
   }
 }
@@ -134,6 +136,7 @@ bool Worker::pass(Instant wait_until) {
   run_rested();
   run_timers();
   run_stop();
+  run_tasks();
   rearm_starved();
   for (ListenerState& listener : listeners_) {
     admit_parked(listener);
@@ -142,12 +145,14 @@ bool Worker::pass(Instant wait_until) {
   if (udp_ != nullptr) udp_->end_of_pass(context_.now);
   adapt_gathering();
   if (!finished()) return true;
+  mailbox_.close();
   pipes_.trim();
   static_cast<void>(io_.turn(io_.now()));  // the last closes
   return false;
 }
 
 Instant Worker::next_wake(Instant wait_until) const {
+  if (mailbox_.busy()) return context_.now;
   Instant wake = std::min({wait_until, timers_.next_deadline(), coalescer_.due()});
   for (const ListenerState& listener : listeners_) {
     if (!listener.armed && listener.paused_until > context_.now) wake = std::min(wake, listener.paused_until);
@@ -177,6 +182,15 @@ void Worker::dispatch(const io::Completion& completion) {
   }
   gathering_->note_completion(connection->gather_stamp);
   handle(*connection, connection->flow.on_completion(context_, completion));
+}
+
+void Worker::post(std::shared_ptr<Task> task) {
+  mailbox_.post(std::move(task));
+  io_.wake();
+}
+
+void Worker::run_tasks() {
+  mailbox_.work(*this);
 }
 
 void Worker::adapt_gathering() {

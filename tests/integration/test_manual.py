@@ -10,7 +10,7 @@ import pytest
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = PROJECT_ROOT / "docs" / "man" / "millrace.toml.5"
-SECTIONS = {"runtime": "RUNTIME", "listener": "LISTENERS", "pool": "POOLS", "backend": "Backends", "hash": "Hash",
+SECTIONS = {"runtime": "RUNTIME", "admin": "ADMIN", "listener": "LISTENERS", "pool": "POOLS", "backend": "Backends", "hash": "Hash",
             "health": "Health", "passive": "Passive", "defaults": "DEFAULTS"}
 TABLES = {"hash", "health", "passive"}  # have sections of their own
 

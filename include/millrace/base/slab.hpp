@@ -106,6 +106,8 @@ class Slab {
     return slots_[index].value();
   }
 
+  /// Slots from here on have never been used.
+  [[nodiscard]] std::uint32_t touched() const { return touched_; }
   [[nodiscard]] std::uint32_t in_use() const { return in_use_; }
   [[nodiscard]] std::uint32_t capacity() const { return capacity_; }
   [[nodiscard]] static constexpr std::size_t slot_bytes() { return sizeof(Slot); }

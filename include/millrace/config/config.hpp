@@ -43,6 +43,15 @@ struct Runtime {
   friend bool operator==(const Runtime&, const Runtime&) = default;
 };
 
+/// The longest path that the address of a unix socket holds.
+inline constexpr std::size_t kSocketPathMax = 107;
+
+struct Admin {
+  std::string socket = "/run/millrace/control.sock";  // of the commands that talk to a running balancer; empty: none
+
+  friend bool operator==(const Admin&, const Admin&) = default;
+};
+
 /// The idle_timeout of a udp listener that is not given one.
 inline constexpr Nanos kUdpIdleTimeout = std::chrono::seconds(60);
 inline constexpr std::uint32_t kRatePerIpMax = 100'000;
@@ -137,6 +146,7 @@ struct Pool {
 
 struct Config {
   Runtime runtime;
+  Admin admin;
   std::vector<Listener> listeners;  // in the order of the file
   std::vector<Pool> pools;
 

@@ -146,6 +146,9 @@ class SessionTable {
   /// A lower bound of when idle() will have an answer; kNever without sessions.
   [[nodiscard]] Instant next_idle(std::uint32_t listener, Nanos idle_timeout) const;
 
+  /// The session in a slot, or null; below slots() there may be some.
+  [[nodiscard]] UdpSession* in_slot(std::uint32_t index) { return slab_.find(index); }
+  [[nodiscard]] std::uint32_t slots() const { return slab_.touched(); }
   [[nodiscard]] std::uint32_t size() const { return slab_.in_use(); }
   [[nodiscard]] std::uint32_t capacity() const { return slab_.capacity(); }
   /// Bytes that one session takes, its share of the tables included.

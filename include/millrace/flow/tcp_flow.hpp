@@ -28,6 +28,7 @@
 #include "millrace/flow/close_reason.hpp"
 #include "millrace/flow/coalescer.hpp"
 #include "millrace/flow/pipe_pool.hpp"
+#include "millrace/flow/traffic.hpp"
 #include "millrace/io/io.hpp"
 
 namespace millrace::flow {
@@ -46,6 +47,7 @@ struct FlowOptions {
   Nanos max_duration{};        // 0: no limit
   bool keepalive = true;
   Forwarding forwarding = Forwarding::automatic;
+  Traffic* traffic = nullptr;  // to count in, for all of them together; may be null
 };
 
 /// Sums over all flows of a worker; written by its thread only.
@@ -92,9 +94,10 @@ class TcpFlow : private TimerNode {
   /// The flow that a timer from the wheel belongs to: a wheel given to flows holds nothing else.
   static TcpFlow& from_timer(TimerNode& node) { return static_cast<TcpFlow&>(node); }
 
-  /// Starts connecting. Returns 0, or the errno of a local fault (nothing has changed then).
+  /// Starts connecting. Returns 0, or the errno of a local fault (nothing has changed then). What is forwarded then
+  /// counts in `traffic` too, unless it is null.
   [[nodiscard]] int connect(FlowContext& context, const net::Endpoint& remote, const net::Endpoint& source,
-                            Nanos timeout);
+                            Nanos timeout, Traffic* traffic = nullptr);
   /// Does nothing until `until`, then answers `retry`; notices meanwhile when the client resets.
   void wait(FlowContext& context, Instant until);
 
@@ -219,6 +222,7 @@ class TcpFlow : private TimerNode {
   void arm_timer(FlowContext& context);
 
   const FlowOptions* options_;
+  Traffic* backend_traffic_ = nullptr;
   std::array<Half, 2> halves_;
   Instant started_;
   Instant last_activity_;

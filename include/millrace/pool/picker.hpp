@@ -5,6 +5,7 @@
 // Order of preference: healthy primaries, then healthy backups; when no backend is healthy, fail_open takes primaries
 // and backups whatever their health. Within a tier the pool's algorithm decides. Backends that were tried already for
 // this connection come again only when no other is left. Primaries that are merely full do not bring in the backups.
+// What the operator bars is never taken.
 
 #include <cstdint>
 #include <optional>
@@ -73,8 +74,8 @@ class Picker {
     BackendId id{};
     std::uint32_t limit = 0;  // of connections
   };
-  /// So that a standing below the limit is that of a backend which is both up and not full.
-  static constexpr std::uint32_t kNoLimit = BackendTable::kNotUp;
+  /// So that a standing below the limit is that of a backend which is up, not barred and not full.
+  static constexpr std::uint32_t kNoLimit = BackendTable::kOut;
 
   /// A run of backends that are equal in preference, with this worker's cursor over them.
   struct Tier {
@@ -85,8 +86,8 @@ class Picker {
     Cursor cursor;
   };
   enum class Health : std::uint8_t { respected, ignored };
-  /// What the algorithms see of a tier: active connections, with kNotUp or more for those that are not up, so that they
-  /// look busy. The whole standing counts, or without health only its active connections.
+  /// What the algorithms see of a tier: active connections, with kOut or more for those that take none, so that they
+  /// look busy. The whole standing counts, or without health all but that.
   struct View {
     const BackendTable& table;
     const Place* places;
@@ -109,8 +110,8 @@ class Picker {
   [[nodiscard]] std::optional<std::uint32_t> choose_by_hash(Tier& tier, std::uint64_t hash, View active,
                                                             Eligible&& eligible) const;
 
-  const Pool& pool_;
-  BackendTable& table_;
+  const Pool* pool_;
+  BackendTable* table_;
   Tier primary_;
   Tier backup_;
   bool hash_decides_;  // source_hash over primaries, and nothing but health and limits keeps a client from its backend

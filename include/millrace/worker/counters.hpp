@@ -3,24 +3,18 @@
 // old).
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
+#include "millrace/base/counter.hpp"
+#include "millrace/base/time.hpp"
 #include "millrace/flow/close_reason.hpp"
-#include "millrace/flow/tcp_flow.hpp"
+#include "millrace/flow/traffic.hpp"
 
 namespace millrace::worker {
 
-/// One writer: a plain load and store are enough, no locked instruction.
-class Counter {
- public:
-  void add(std::uint64_t n = 1) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> value_{0};
-};
+using millrace::Counter;
 
 /// Why a client's connection was closed before it had a backend.
 enum class Refusal : std::uint8_t {
@@ -77,7 +71,45 @@ struct UdpCounters {
   [[nodiscard]] std::uint64_t dropped_total() const;
 };
 
+/// Why a connect failed, by the backend's fault.
+enum class ConnectFailure : std::uint8_t { refused, timeout, unreachable, reset, other };
+inline constexpr unsigned kConnectFailures = 5;
+[[nodiscard]] std::string_view name(ConnectFailure failure);
+/// Of the errno of a connect.
+[[nodiscard]] ConnectFailure connect_failure(int error);
+
+/// Upper bounds of the classes that connect times are counted in; one more class is for what is longer.
+inline constexpr std::array<Nanos, 15> kConnectTimes = {
+    std::chrono::microseconds(50),  std::chrono::microseconds(100),  std::chrono::microseconds(250),
+    std::chrono::microseconds(500), std::chrono::milliseconds(1),    std::chrono::microseconds(2500),
+    std::chrono::milliseconds(5),   std::chrono::milliseconds(10),   std::chrono::milliseconds(25),
+    std::chrono::milliseconds(50),  std::chrono::milliseconds(100),  std::chrono::milliseconds(250),
+    std::chrono::milliseconds(500), std::chrono::milliseconds(1000), std::chrono::milliseconds(5000),
+};
+
+/// Of one listener. What is open now is `begun` less `ended`; to see no more ended than begun, read `ended` first.
+struct alignas(64) ListenerCounters {
+  Counter accepted;  // TCP
+  Counter begun;     // connections that were taken on; UDP: sessions
+  Counter ended;     // of those
+  std::array<Counter, kRefusals> refused;
+  flow::Traffic traffic;
+};
+
+/// Of one backend: a row of the BackendTable.
+struct alignas(64) BackendCounters {
+  Counter connections;  // established; UDP: sessions that were led to it
+  std::array<Counter, kConnectFailures> connect_failures;
+  std::array<Counter, kConnectTimes.size() + 1> connect_times;  // how many took so long, by class
+  Counter connect_nanos;                                        // all of them together
+  flow::Traffic traffic;
+
+  void note_connected(Nanos took);
+};
+
 struct Counters {
+  Counters(std::size_t listener_count, std::size_t backend_rows) : listeners(listener_count), backends(backend_rows) {}
+
   Counter accepted;
   Counter accept_errors;  // EMFILE and the like: accepting paused
   Counter connect_attempts;
@@ -88,6 +120,8 @@ struct Counters {
   Counter late_completions;  // for a slot that has been reused; must stay 0
   std::array<Counter, flow::kCloseReasons> closed;
   UdpCounters udp;
+  std::vector<ListenerCounters> listeners;  // by index
+  std::vector<BackendCounters> backends;    // by row
 
   [[nodiscard]] std::uint64_t refused_total() const;
 };

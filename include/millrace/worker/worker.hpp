@@ -2,9 +2,10 @@
 // Worker: one thread's share of the balancer: its listening sockets, its flows, its sessions, its timers. Drives one
 // io::Io.
 //
-// The pass: turn() -> completions -> directions that have rested -> timers -> stop requests -> flows that wait for
-// buffers -> accepting -> datagrams are sent. Every step is bounded; no lock, no allocation, no blocking call, no log
-// line per connection. Everything but the request_… members is called on the worker's own thread.
+// The pass: turn() -> completions -> directions that have rested -> timers -> stop requests -> a piece of a task ->
+// flows that wait for buffers -> accepting -> datagrams are sent. Every step is bounded; no lock, no allocation, no
+// blocking call, no log line per connection. Everything but post() and the request_… members is called on the worker's
+// own thread.
 
 #include <atomic>
 #include <cstdint>
@@ -24,6 +25,9 @@
 #include "millrace/pool/snapshot.hpp"
 #include "millrace/worker/admission.hpp"
 #include "millrace/worker/counters.hpp"
+#include "millrace/worker/inspection.hpp"
+#include "millrace/worker/mailbox.hpp"
+#include "millrace/worker/pools.hpp"
 #include "millrace/worker/source_limits.hpp"
 
 namespace millrace::worker {
@@ -77,6 +81,20 @@ class Worker {
   /// Any thread: reset everything now.
   void request_stop_now();
 
+  // For tasks.
+
+  /// Appends what is known of the connections and sessions in `count` slots from `from` on, less those that `filter`
+  /// does not want, and returns the slot to go on with; nothing after the last.
+  [[nodiscard]] std::optional<std::uint64_t> describe(std::uint64_t from, std::uint32_t count,
+                                                      const ConnectionFilter& filter, std::vector<ConnectionInfo>& out);
+  /// Resets a connection, ends a session. False when it is not there any more.
+  [[nodiscard]] bool kill(const ConnectionId& id);
+  /// See Pools::exchange().
+  void exchange_pool(std::uint32_t index, std::unique_ptr<PoolInUse>& pool) { pools_.exchange(index, pool); }
+
+  /// Any thread: has it done on the worker's thread.
+  void post(std::shared_ptr<Task> task);
+
   [[nodiscard]] const Counters& counters() const { return counters_; }
   [[nodiscard]] std::uint32_t flows() const { return connections_.in_use(); }
   [[nodiscard]] std::uint32_t sessions() const;          // UDP
@@ -96,7 +114,7 @@ class Worker {
   void on_accept(ListenerState& listener, const io::Completion& completion);
   void on_accept_error(ListenerState& listener, int error);
   void begin_connection(ListenerState& listener, io::Fd client);
-  void turn_away(io::Fd client, Refusal refusal);
+  void turn_away(const ListenerState& listener, io::Fd client, Refusal refusal);
   void handle(Connection& connection, flow::Verdict verdict);
   void on_connect_failed(Connection& connection);
   void connect(Connection& connection);
@@ -112,6 +130,7 @@ class Worker {
   void run_timers();
   void adapt_gathering();
   void run_stop();
+  void run_tasks();
   void abort_all(flow::CloseReason reason);
   void rearm_starved();
   void admit_parked(ListenerState& listener);
@@ -136,8 +155,8 @@ class Worker {
   flow::FlowTotals totals_;
   flow::FlowContext context_;
   std::vector<flow::FlowOptions> flow_options_;  // by listener
-  std::vector<pool::Picker> pickers_;            // by pool
-  std::vector<std::uint32_t> next_source_;       // by pool
+  Pools pools_;
+  std::vector<std::uint32_t> next_source_;  // by pool
   std::unique_ptr<Access> access_;
   std::unique_ptr<Gathering> gathering_;
   std::vector<ListenerState> listeners_;  // by socket
@@ -150,6 +169,7 @@ class Worker {
   std::atomic<std::int64_t> drain_deadline_{0};  // nanoseconds; written before stop_request_
   bool stopping_ = false;
   bool aborted_ = false;
+  Mailbox mailbox_;
 };
 
 }  // namespace millrace::worker

@@ -31,7 +31,7 @@ def backend_entry(backend):
 
 
 def make_config(backends, *, runtime=None, listener=None, pool=None, health=None, passive=None, hash_=None,
-                more_listeners=None):
+                more_listeners=None, admin=None):
     """One listener `web` on a port of 127.0.0.1 that the kernel chooses, one pool `web`. Without probes unless asked.
 
     `more_listeners` has the tables of others, by name; they use the same pool.
@@ -44,6 +44,7 @@ def make_config(backends, *, runtime=None, listener=None, pool=None, health=None
     pool_table["health"] = health or {"type": "none"}
     return "\n".join([
         toml_table("runtime", {"workers": 2, "log_format": "json", "shutdown_timeout": "10s"} | (runtime or {})),
+        toml_table("admin", {"socket": ""} | (admin or {})),
         *(toml_table(f"listeners.{name}", {"bind": "127.0.0.1:0", "pool": "web"} | (table or {}))
           for name, table in {"web": listener, **(more_listeners or {})}.items()),
         toml_table("pools.web", pool_table),

@@ -75,6 +75,7 @@ TEST_CASE("configurations that differ are not equal") {
     return !(changed == base);
   };
   CHECK(differs([](Config& c) { c.runtime.workers = 9; }));
+  CHECK(differs([](Config& c) { c.admin.socket = "/x"; }));
   CHECK(differs([](Config& c) { c.listeners[0].name = "x"; }));
   CHECK(differs([](Config& c) { c.listeners[0].bind[0].host.port = 81; }));
   CHECK(differs([](Config& c) { c.listeners[0].bind.push_back(c.listeners[0].bind[0]); }));
@@ -137,6 +138,9 @@ max_connections = "auto"
 log_level = "info"
 log_format = "text"
 shutdown_timeout = "30s"
+
+[admin]
+socket = "/run/millrace/control.sock"
 
 [listeners.web]
 protocol = "tcp"

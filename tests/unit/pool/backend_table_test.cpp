@@ -48,7 +48,7 @@ TEST_CASE("table: a standing tells health and connections at once, and neither d
     table.set_health(kOne, state);
     CHECK(table.health(kOne) == state);
     CHECK(table.active(kOne) == 2);
-    CHECK((table.standing(kOne) >= BackendTable::kNotUp) == (state != HealthState::up));
+    CHECK((table.standing(kOne) >= BackendTable::kOut) == (state != HealthState::up));
     CHECK((table.standing(kOne) & BackendTable::kActive) == 2);
     CHECK(table.acquire(kOne, 3));
     CHECK_FALSE(table.acquire(kOne, 3));  // the limit is on connections, whatever the health
@@ -175,6 +175,29 @@ TEST_CASE("table: connections that come and go while the health changes are all 
   CHECK(kept == 3'000);
   CHECK(table.active(kOne) == kept);
   CHECK(table.health(kOne) == static_cast<HealthState>(4'999 % 3));
+}
+
+TEST_CASE("BackendTable: barring leaves health and counts alone") {
+  BackendTable table(1);
+  const BackendId id{0};
+  REQUIRE(table.acquire(id, 0));
+  table.set_health(id, HealthState::ejected);
+  for (const bool barred : {true, true, false, false, true}) {
+    table.set_barred(id, barred);
+    CHECK(table.barred(id) == barred);
+    CHECK(table.health(id) == HealthState::ejected);
+    CHECK(table.active(id) == 1);
+    CHECK_FALSE(table.serves(id));
+  }
+  table.set_health(id, HealthState::up);
+  CHECK(table.barred(id));
+  CHECK_FALSE(table.serves(id));
+  CHECK(table.standing(id) >= BackendTable::kOut);
+  CHECK_FALSE(table.acquire(id, 1));  // full all the same
+  table.release(id);
+  table.set_barred(id, false);
+  CHECK(table.standing(id) == 0);
+  CHECK(table.serves(id));
 }
 
 }  // namespace millrace::pool::test

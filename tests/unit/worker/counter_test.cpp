@@ -40,14 +40,14 @@ TEST_CASE("Counter: may be read while it is written; never goes back") {
 }
 
 TEST_CASE("Counters: one for every reason to close") {
-  Counters counters;
+  Counters counters(1, 1);
   counters.closed[static_cast<std::size_t>(flow::CloseReason::evicted)].add();
   CHECK(counters.closed.back().get() == 1);
   CHECK(counters.closed.front().get() == 0);
 }
 
 TEST_CASE("Counters: why clients were refused") {
-  Counters counters;
+  Counters counters(1, 1);
   counters.refused[static_cast<std::size_t>(Refusal::denied)].add(2);
   counters.refused[static_cast<std::size_t>(Refusal::local_error)].add(3);
   CHECK(counters.refused_total() == 5);

@@ -1,0 +1,30 @@
+#pragma once
+// What the protocol's objects look like as JSON, both ways. The names are those of docs/control.md.
+
+#include <nlohmann/json.hpp>
+
+#include "millrace/admin/operator.hpp"
+#include "millrace/admin/status.hpp"
+
+namespace millrace::admin {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Bytes, in, out)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ListenerStatus, name, protocol, addresses, pool, active, connections,
+                                                refused, bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConnectTimes, count, mean_ms, p50_ms, p99_ms)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(BackendStatus, name, address, state, health, weight, backup, active,
+                                                connections, connect_failures, bytes, connect_times)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PoolStatus, name, balance, backends)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(WorkerStatus, index, active, connections, bytes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Status, version, pid, uptime_seconds, listeners, pools, workers, closes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConnectionStatus, id, listener, pool, backend, client, stage,
+                                                age_seconds, in, out)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConnectionPage, connections, next)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Explanation, listener, pool, balance, admitted, backend, certain, steps)
+
+/// One line of JSON. Names may come from files and the network: what is not UTF-8 is replaced, never thrown at.
+[[nodiscard]] inline std::string to_line(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace millrace::admin

@@ -1,0 +1,101 @@
+#pragma once
+// Status: how a running balancer does, as plain data. Summed at the time of asking from counters that each worker
+// writes by itself; sums may be a moment old, and those of one answer a moment apart.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "millrace/pool/backend_table.hpp"
+#include "millrace/pool/snapshot.hpp"
+#include "millrace/worker/counters.hpp"
+
+namespace millrace::admin {
+
+/// Counts by name of their reason; reasons without any are left out.
+using Reasons = std::map<std::string, std::uint64_t>;
+
+struct Bytes {
+  std::uint64_t in = 0;   // from clients, forwarded to backends
+  std::uint64_t out = 0;  // from backends, forwarded to clients
+};
+
+struct ListenerStatus {
+  std::string name;
+  std::string protocol;                // tcp, udp
+  std::vector<std::string> addresses;  // with the ports that the kernel chose
+  std::string pool;
+  std::uint64_t active = 0;       // connections that were taken on and have not ended; udp: sessions
+  std::uint64_t connections = 0;  // since the start; udp: sessions
+  Reasons refused{};              // tcp
+  Bytes bytes{};
+};
+
+/// How long connects took.
+struct ConnectTimes {
+  std::uint64_t count = 0;
+  double mean_ms = 0;
+  double p50_ms = 0;  // estimated from classes of times
+  double p99_ms = 0;
+};
+
+/// What an operator said about a backend.
+enum class Order : std::uint8_t { enabled, draining, disabled };
+
+struct BackendStatus {
+  std::string name;
+  std::string address;
+  std::string state{};   // up, down, ejected, draining, disabled
+  std::string health{};  // up, down, ejected, whatever the operator said
+  std::uint32_t weight = 1;
+  bool backup = false;
+  std::uint32_t active = 0;       // connections that chose it, connecting ones included
+  std::uint64_t connections = 0;  // established since the start; udp: sessions led to it
+  Reasons connect_failures{};
+  Bytes bytes{};
+  ConnectTimes connect_times{};
+};
+
+struct PoolStatus {
+  std::string name;
+  std::string balance;
+  std::vector<BackendStatus> backends;
+};
+
+struct WorkerStatus {
+  std::uint32_t index = 0;
+  std::uint64_t active = 0;
+  std::uint64_t connections = 0;  // since the start
+  Bytes bytes{};
+};
+
+struct Status {
+  std::string version;
+  std::int64_t pid = 0;
+  double uptime_seconds = 0;
+  std::vector<ListenerStatus> listeners;
+  std::vector<PoolStatus> pools;
+  std::vector<WorkerStatus> workers;
+  Reasons closes{};  // of connections and sessions
+};
+
+/// What a status is made of. Everything must outlive the call only.
+struct StatusSources {
+  const pool::Snapshot& snapshot;
+  std::span<const std::shared_ptr<const pool::Pool>> pools;  // as they are now
+  const pool::BackendTable& table;
+  std::span<const Order> orders;  // by row
+  std::span<const worker::Counters* const> workers;
+  std::span<const std::vector<std::string>> addresses;  // by listener
+};
+
+/// All but version, pid and time.
+[[nodiscard]] Status make_status(const StatusSources& sources);
+
+/// The time below which a part (0 … 1) of the connects took, from counts by class; in milliseconds, 0 without any.
+[[nodiscard]] double quantile_ms(std::span<const std::uint64_t> classes, double part);
+
+}  // namespace millrace::admin

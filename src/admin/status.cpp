@@ -1,0 +1,163 @@
+#include "millrace/admin/status.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
+
+namespace millrace::admin {
+
+namespace {
+
+std::string_view name(pool::HealthState state) {
+  switch (state) {
+    case pool::HealthState::up:
+      return "up";
+    case pool::HealthState::down:
+      return "down";
+    case pool::HealthState::ejected:
+      return "ejected";
+  }
+  return "";
+}
+
+/// The operator's word comes first: a backend that was taken out is no alarm, whatever its probes say.
+std::string_view state_name(Order order, pool::HealthState health) {
+  switch (order) {
+    case Order::enabled:
+      return name(health);
+    case Order::draining:
+      return "draining";
+    case Order::disabled:
+      return "disabled";
+  }
+  return "";
+}
+
+void add(Reasons& reasons, std::string_view reason, std::uint64_t count) {
+  if (count != 0) reasons[std::string(reason)] += count;
+}
+
+void add(Bytes& bytes, const flow::Traffic& traffic) {
+  bytes.in += traffic.from_clients.get();
+  bytes.out += traffic.from_backends.get();
+}
+
+std::uint64_t active(const worker::ListenerCounters& counters) {
+  const std::uint64_t ended = counters.ended.get();  // before what begun: see there
+  return counters.begun.get() - ended;
+}
+
+/// To microseconds: more would only look exact.
+double rounded(double milliseconds) {
+  return std::round(milliseconds * 1000) / 1000;
+}
+
+ListenerStatus listener_status(const StatusSources& sources, std::size_t index) {
+  const pool::Listener& listener = sources.snapshot.listeners[index];
+  const bool udp = listener.protocol == pool::Protocol::udp;
+  ListenerStatus status{.name = listener.name,
+                        .protocol = udp ? "udp" : "tcp",
+                        .addresses = sources.addresses[index],
+                        .pool = sources.snapshot.pools[listener.pool].name,
+                        .refused = {},
+                        .bytes = {}};
+  for (const worker::Counters* worker : sources.workers) {
+    const worker::ListenerCounters& counters = worker->listeners[index];
+    status.active += active(counters);
+    status.connections += udp ? counters.begun.get() : counters.accepted.get();
+    for (unsigned i = 0; i < worker::kRefusals; ++i) {
+      add(status.refused, name(static_cast<worker::Refusal>(i)), counters.refused[i].get());
+    }
+    add(status.bytes, counters.traffic);
+  }
+  return status;
+}
+
+BackendStatus backend_status(const StatusSources& sources, const pool::Backend& backend) {
+  const std::size_t row = pool::row(backend.id);
+  const pool::HealthState health = sources.table.health(backend.id);
+  BackendStatus status{.name = backend.name,
+                       .address = backend.address.to_string(),
+                       .state = std::string(state_name(sources.orders[row], health)),
+                       .health = std::string(name(health)),
+                       .weight = backend.weight,
+                       .backup = backend.backup,
+                       .active = sources.table.active(backend.id),
+                       .connect_failures = {},
+                       .bytes = {},
+                       .connect_times = {}};
+  std::array<std::uint64_t, worker::kConnectTimes.size() + 1> classes{};
+  std::uint64_t nanos = 0;
+  for (const worker::Counters* worker : sources.workers) {
+    const worker::BackendCounters& counters = worker->backends[row];
+    status.connections += counters.connections.get();
+    for (unsigned i = 0; i < worker::kConnectFailures; ++i) {
+      add(status.connect_failures, name(static_cast<worker::ConnectFailure>(i)), counters.connect_failures[i].get());
+    }
+    for (std::size_t i = 0; i < classes.size(); ++i) classes[i] += counters.connect_times[i].get();
+    nanos += counters.connect_nanos.get();
+    add(status.bytes, counters.traffic);
+  }
+  ConnectTimes& times = status.connect_times;
+  for (const std::uint64_t count : classes) times.count += count;
+  if (times.count != 0) times.mean_ms = static_cast<double>(nanos) / 1e6 / static_cast<double>(times.count);
+  times.mean_ms = rounded(times.mean_ms);
+  times.p50_ms = rounded(quantile_ms(classes, 0.5));
+  times.p99_ms = rounded(quantile_ms(classes, 0.99));
+  return status;
+}
+
+WorkerStatus worker_status(const worker::Counters& counters, std::size_t index) {
+  WorkerStatus status{.index = static_cast<std::uint32_t>(index), .bytes = {}};
+  for (const worker::ListenerCounters& listener : counters.listeners) {
+    status.active += active(listener);
+    status.connections += listener.begun.get();
+    add(status.bytes, listener.traffic);
+  }
+  return status;
+}
+
+}  // namespace
+
+double quantile_ms(std::span<const std::uint64_t> classes, double part) {
+  std::uint64_t total = 0;
+  for (const std::uint64_t count : classes) total += count;
+  if (total == 0) return 0;
+  const double wanted = static_cast<double>(total) * part;
+  double below = 0;
+  double from = 0;
+  for (std::size_t i = 0; i < classes.size(); ++i) {
+    if (i >= worker::kConnectTimes.size()) return from;  // longer than the last bound: by how much nobody knows
+    const double to = std::chrono::duration<double, std::milli>(worker::kConnectTimes[i]).count();
+    const auto count = static_cast<double>(classes[i]);
+    if (count > 0 && below + count >= wanted) return from + (to - from) * (wanted - below) / count;
+    below += count;
+    from = to;
+  }
+  return 0;
+}
+
+Status make_status(const StatusSources& sources) {
+  Status status;
+  for (std::size_t i = 0; i < sources.snapshot.listeners.size(); ++i) {
+    status.listeners.push_back(listener_status(sources, i));
+  }
+  for (const auto& pool : sources.pools) {
+    PoolStatus& entry = status.pools.emplace_back();
+    entry.name = pool->name;
+    entry.balance = balance::name(pool->algorithm);
+    for (const pool::Backend& backend : pool->backends) entry.backends.push_back(backend_status(sources, backend));
+  }
+  for (std::size_t i = 0; i < sources.workers.size(); ++i) {
+    status.workers.push_back(worker_status(*sources.workers[i], i));
+    for (unsigned reason = 0; reason < flow::kCloseReasons; ++reason) {
+      const std::uint64_t count =
+          sources.workers[i]->closed[reason].get() + sources.workers[i]->udp.sessions_closed[reason].get();
+      add(status.closes, flow::name(static_cast<flow::CloseReason>(reason)), count);
+    }
+  }
+  return status;
+}
+
+}  // namespace millrace::admin
