@@ -137,7 +137,13 @@ def millrace(closing, config_file):
                                     open_files=open_files, env=env, pass_fds=fds))
         return balancer.wait_ready() if wait else balancer
 
+    start.run_program = lambda program: closing(Millrace(program)).wait_ready()  # one that becomes a balancer
     return start
+
+
+@pytest.fixture
+def binary():
+    return BINARY
 
 
 @pytest.fixture

@@ -1,0 +1,129 @@
+"""The files for systemd: correct, strict, and with them everything still works. And what `meson install` installs."""
+
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from harness import confinement
+from harness.backends import name_server
+from harness.config import make_config
+from harness.datagrams import echo
+from harness.sockets import ask
+
+PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONF = PROJECT_ROOT / "conf"
+UNIT = (CONF / "millrace.service").read_text(encoding="utf-8")
+EXPOSURE_MAX = 2.0
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None,
+                                   reason="systemd-analyze is missing; tools/install-deps test brings it")
+needs_seccomp = pytest.mark.skipif(not confinement.available() or shutil.which("setpriv") is None,
+                                   reason="libseccomp.so.2 or setpriv is missing")
+
+
+def run(*command, **options):
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=50, **options)
+
+
+@needs_systemd
+def test_units_are_correct(tmp_path, binary):
+    for name in ["millrace.service", "millrace.socket"]:
+        text = (CONF / name).read_text(encoding="utf-8")
+        # Where it is not installed, there is no program to be found by its name.
+        (tmp_path / name).write_text(text.replace("ExecStart=millrace", f"ExecStart={binary}"), encoding="utf-8")
+    result = run("systemd-analyze", "verify", "--man=no", tmp_path / "millrace.service", tmp_path / "millrace.socket")
+    ours = [line for line in (result.stdout + result.stderr).splitlines() if "millrace" in line]
+    assert (result.returncode, ours) == (0, [])
+
+
+@needs_systemd
+def test_the_unit_is_strict():
+    result = run("systemd-analyze", "security", "--offline=yes", CONF / "millrace.service")
+    exposure = re.search(r"Overall exposure level for millrace.service: ([\d.]+)", result.stdout)
+    assert exposure, result.stdout + result.stderr
+    assert float(exposure.group(1)) <= EXPOSURE_MAX, result.stdout
+
+
+def test_the_unit_of_files():
+    if shutil.which("systemd-sysusers") is None or shutil.which("systemd-tmpfiles") is None:
+        pytest.skip("systemd-sysusers is missing; tools/install-deps test brings it")
+    sysusers = run("systemd-sysusers", "--dry-run", CONF / "millrace.sysusers")
+    assert sysusers.returncode == 0, sysusers.stderr
+
+
+@needs_systemd
+@needs_seccomp
+@pytest.mark.limit(90)
+def test_everything_works_in_the_unit(millrace, backend, udp_backend, binary, config_file, tmp_path):
+    """Its system calls, address families and capabilities."""
+    unix = backend(name_server, address=str(tmp_path / "backend.sock"), name="unix")
+    config = make_config(
+        [backend(name_server, name="a")],
+        listener={"bind": ["127.0.0.1:0", "[::1]:0", f"unix:{tmp_path / 'front.sock'}"]},
+        health={"type": "tcp", "interval": "200ms", "timeout": "200ms"},
+        more_listeners={"spliced": {"forwarding": "splice"}, "copied": {"forwarding": "copy"},
+                        "local": {"pool": "local"}, "dns": {"protocol": "udp", "bind": "*:0", "pool": "dns"}},
+    ) + f"""
+[pools.local]
+backends = [{{ address = "unix:{unix.address}" }}]
+[pools.dns]
+backends = [{{ address = "{udp_backend(echo).text}" }}]
+"""
+    command = confinement.confined(confinement.rules_of_unit(UNIT), [str(binary), "run", "-c", str(config_file(config))])
+    command = [shutil.which("prlimit"), "--memlock=unlimited", *command]  # LimitMEMLOCK=infinity
+    running = millrace.run_program(command)
+    warnings = [event for event in running.events if event["level"] in ("warn", "error")]
+    assert [event for event in warnings if event["event"] not in ("backlog_cut", "no_probes")] == []
+    for name in ["web", "spliced", "copied", "local"]:
+        for address in running.addresses(name):
+            assert ask(address) == (b"unix" if name == "local" else b"a"), (name, address)
+    for address in running.addresses("dns"):
+        host = "::1" if ":" in address[0] else "127.0.0.1"
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(10)
+            client.connect((host, address[1]))
+            client.send(b"question")
+            assert client.recv(100) == b"question"
+
+
+@needs_systemd
+@needs_seccomp
+def test_the_filter_of_that_test_bites():
+    rules = confinement.rules_of_unit(UNIT)
+    netlink = "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)"
+    assert "PermissionError" in run(*confinement.confined(rules, ["/usr/bin/python3", "-c", netlink])).stderr
+    swap = "import ctypes; c = ctypes.CDLL(None, use_errno=True); print(c.swapoff(b'/'), ctypes.get_errno())"
+    assert run(*confinement.confined(rules, ["/usr/bin/python3", "-c", swap])).stdout == "-1 1\n"
+
+
+def test_logrotate_file():
+    if shutil.which("logrotate") is None:
+        pytest.skip("logrotate is missing")
+    assert run("logrotate", "--debug", CONF / "millrace.logrotate").returncode == 0
+
+
+# meson install.
+
+INSTALLED = ["bin/millrace", "lib/systemd/system/millrace.service", "lib/sysusers.d/millrace.conf",
+             "lib/tmpfiles.d/millrace.conf", "share/doc/millrace/examples/millrace.toml",
+             "share/doc/millrace/examples/millrace.socket", "share/millrace/millrace.schema.json",
+             "share/man/man5/millrace.toml.5"]
+
+
+def test_install(tmp_path, binary):
+    build = binary.parents[2]
+    if not (build / "meson-private").is_dir() or shutil.which("meson") is None:
+        pytest.skip("the program under test is not in a build directory")
+    result = run("meson", "install", "-C", build, "--no-rebuild", "--destdir", tmp_path)
+    if "does not exist" in result.stderr + result.stdout and result.returncode != 0:
+        pytest.skip("not everything is built that would be installed")
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    missing = [name for name in INSTALLED if not any(path.endswith("/" + name) for path in found)]
+    assert missing == [], found
+    example = next(tmp_path.rglob("examples/millrace.toml"))
+    assert run(next(tmp_path.rglob("bin/millrace")), "check", "-c", example).returncode == 0
