@@ -119,20 +119,6 @@ std::unique_ptr<worker::SourceLimits> make_source_limits(const config::Config& c
   return any ? std::make_unique<worker::SourceLimits>(rules, random_seed()) : nullptr;
 }
 
-std::vector<ListenerDemand> listener_demands(const config::Config& config) {
-  std::vector<ListenerDemand> demands;
-  for (const config::Listener& listener : config.listeners) {
-    std::uint32_t backends = 0;
-    for (const config::Pool& pool : config.pools) {
-      if (pool.name != listener.pool) continue;
-      for (const config::Backend& backend : pool.backends) backends += backend.weight != 0 && !backend.backup ? 1 : 0;
-    }
-    demands.push_back(
-        {.udp = is_udp(listener), .max_sessions = listener.max_sessions, .backends = std::max(backends, 1U)});
-  }
-  return demands;
-}
-
 /// Over all workers; from clients and from backends together.
 struct UdpSums {
   std::uint64_t sessions = 0;

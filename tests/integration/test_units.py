@@ -74,7 +74,6 @@ backends = [{{ address = "unix:{unix.address}" }}]
 backends = [{{ address = "{udp_backend(echo).text}" }}]
 """
     command = confinement.confined(confinement.rules_of_unit(UNIT), [str(binary), "run", "-c", str(config_file(config))])
-    command = [shutil.which("prlimit"), "--memlock=unlimited", *command]  # LimitMEMLOCK=infinity
     running = millrace.run_program(command)
     warnings = [event for event in running.events if event["level"] in ("warn", "error")]
     assert [event for event in warnings if event["event"] not in ("backlog_cut", "no_probes")] == []
