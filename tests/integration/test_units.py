@@ -3,16 +3,12 @@
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 
 import pytest
 
 from harness import confinement
-from harness.backends import name_server
-from harness.config import make_config
-from harness.datagrams import echo
-from harness.sockets import ask
+from harness.traffic import assert_everything_works, config_of_everything
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONF = PROJECT_ROOT / "conf"
@@ -48,8 +44,8 @@ def test_the_unit_is_strict():
     assert float(exposure.group(1)) <= EXPOSURE_MAX, result.stdout
 
 
-def test_the_unit_of_files():
-    if shutil.which("systemd-sysusers") is None or shutil.which("systemd-tmpfiles") is None:
+def test_the_user_is_well_described():
+    if shutil.which("systemd-sysusers") is None:
         pytest.skip("systemd-sysusers is missing; tools/install-deps test brings it")
     sysusers = run("systemd-sysusers", "--dry-run", CONF / "millrace.sysusers")
     assert sysusers.returncode == 0, sysusers.stderr
@@ -60,33 +56,10 @@ def test_the_unit_of_files():
 @pytest.mark.limit(90)
 def test_everything_works_in_the_unit(millrace, backend, udp_backend, binary, config_file, tmp_path):
     """Its system calls, address families and capabilities."""
-    unix = backend(name_server, address=str(tmp_path / "backend.sock"), name="unix")
-    config = make_config(
-        [backend(name_server, name="a")],
-        listener={"bind": ["127.0.0.1:0", "[::1]:0", f"unix:{tmp_path / 'front.sock'}"]},
-        health={"type": "tcp", "interval": "200ms", "timeout": "200ms"},
-        more_listeners={"spliced": {"forwarding": "splice"}, "copied": {"forwarding": "copy"},
-                        "local": {"pool": "local"}, "dns": {"protocol": "udp", "bind": "*:0", "pool": "dns"}},
-    ) + f"""
-[pools.local]
-backends = [{{ address = "unix:{unix.address}" }}]
-[pools.dns]
-backends = [{{ address = "{udp_backend(echo).text}" }}]
-"""
-    command = confinement.confined(confinement.rules_of_unit(UNIT), [str(binary), "run", "-c", str(config_file(config))])
-    running = millrace.run_program(command)
-    warnings = [event for event in running.events if event["level"] in ("warn", "error")]
-    assert [event for event in warnings if event["event"] not in ("backlog_cut", "no_probes")] == []
-    for name in ["web", "spliced", "copied", "local"]:
-        for address in running.addresses(name):
-            assert ask(address) == (b"unix" if name == "local" else b"a"), (name, address)
-    for address in running.addresses("dns"):
-        host = "::1" if ":" in address[0] else "127.0.0.1"
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(10)
-            client.connect((host, address[1]))
-            client.send(b"question")
-            assert client.recv(100) == b"question"
+    config = config_file(config_of_everything(backend, udp_backend, tmp_path))
+    running = millrace.run_program(
+        confinement.confined(confinement.rules_of_unit(UNIT), [str(binary), "run", "-c", str(config)]))
+    assert_everything_works(running)
 
 
 @needs_systemd
