@@ -50,9 +50,14 @@ std::string read_status(std::string_view key) {
   return {};
 }
 
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): there is one thread
+  return value == nullptr ? "" : value;
+}
+
 std::string detect_container() {
-  if (std::getenv("KUBERNETES_SERVICE_HOST") != nullptr) return "Kubernetes";
-  if (const char* name = std::getenv("container"); name != nullptr && *name != '\0') return name;
+  if (!environment("KUBERNETES_SERVICE_HOST").empty()) return "Kubernetes";
+  if (std::string name = environment("container"); !name.empty()) return name;
   if (::access("/.dockerenv", F_OK) == 0) return "Docker";
   if (::access("/run/.containerenv", F_OK) == 0) return "Podman";
   return {};

@@ -20,7 +20,9 @@ std::string status_line(const LiveCounts& counts) {
   return line + fmt::format(", {} accepted", grouped(counts.accepted));
 }
 
-ServiceManager::ServiceManager() : present_(std::getenv("NOTIFY_SOCKET") != nullptr) {
+ServiceManager::ServiceManager()
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any other thread starts
+    : present_(std::getenv("NOTIFY_SOCKET") != nullptr) {
   std::uint64_t microseconds = 0;
   if (::sd_watchdog_enabled(/*unset_environment=*/1, &microseconds) <= 0) return;
   // No more than the clock can count.
