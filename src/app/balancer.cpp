@@ -278,6 +278,7 @@ class Balancer {
   /// Tells the service manager how it goes, on the way to the next signal.
   void report() {
     std::vector<std::uint64_t> passes;
+    passes.reserve(workers_.size());
     for (const auto& worker : workers_) passes.push_back(worker->passes());
     if (watchdog_.wanted()) {
       const Watchdog::Verdict verdict = watchdog_.look(passes, std::chrono::steady_clock::now());

@@ -2,6 +2,8 @@
 
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
+
 #include "millrace/base/log.hpp"
 
 namespace millrace::app {
@@ -28,6 +30,7 @@ const char* kind_name(io::PassedSocket::Kind kind) {
 }  // namespace
 
 PassedSockets::PassedSockets(const std::vector<io::Fd>& fds) {
+  sockets_.reserve(fds.size());
   for (const io::Fd fd : fds) sockets_.push_back({.fd = fd, .facts = io::describe_passed_socket(fd)});
 }
 
@@ -67,8 +70,9 @@ void PassedSockets::close_unused() {
 }
 
 PassedSockets receive_passed_sockets() {
+  const int count = std::max(::sd_listen_fds(/*unset_environment=*/1), 0);
   std::vector<io::Fd> fds;
-  const int count = ::sd_listen_fds(/*unset_environment=*/1);
+  fds.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) fds.push_back(io::Fd{SD_LISTEN_FDS_START + i});
   return PassedSockets(fds);
 }

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
+#include <system_error>
 
 #include "grouped.hpp"
 #include "millrace/base/log.hpp"
@@ -63,7 +63,7 @@ void ServiceManager::failed(const std::string& why) {
 void ServiceManager::send(const std::string& message) {
   if (!present_) return;
   if (const int result = ::sd_notify(/*unset_environment=*/0, message.c_str()); result < 0) {
-    if (!failed_) log::warn("notify_failed", {{"error", std::strerror(-result)}});
+    if (!failed_) log::warn("notify_failed", {{"error", std::generic_category().message(-result)}});
     failed_ = true;
   }
 }
