@@ -19,7 +19,9 @@
 #include "millrace/admin/operator.hpp"
 #include "millrace/admin/protocol.hpp"
 #include "millrace/base/log.hpp"
+#include "service_manager.hpp"
 #include "threads.hpp"
+#include "watchdog.hpp"
 
 namespace millrace::app {
 
@@ -120,20 +122,6 @@ std::unique_ptr<worker::SourceLimits> make_source_limits(const config::Config& c
   return any ? std::make_unique<worker::SourceLimits>(rules, random_seed()) : nullptr;
 }
 
-std::vector<ListenerDemand> listener_demands(const config::Config& config) {
-  std::vector<ListenerDemand> demands;
-  for (const config::Listener& listener : config.listeners) {
-    std::uint32_t backends = 0;
-    for (const config::Pool& pool : config.pools) {
-      if (pool.name != listener.pool) continue;
-      for (const config::Backend& backend : pool.backends) backends += backend.weight != 0 && !backend.backup ? 1 : 0;
-    }
-    demands.push_back(
-        {.udp = is_udp(listener), .max_sessions = listener.max_sessions, .backends = std::max(backends, 1U)});
-  }
-  return demands;
-}
-
 /// Over all workers; from clients and from backends together.
 struct UdpSums {
   std::uint64_t sessions = 0;
@@ -190,6 +178,7 @@ class Balancer {
  private:
   bool fail(const std::string& why) {
     log::error("start_failed", {{"reason", why}});
+    service_manager_.failed(why);
     return false;
   }
 
@@ -208,8 +197,10 @@ class Balancer {
                            {"upstream_sockets", std::uint64_t{capacity_.upstream_sockets} * capacity_.workers},
                            {"io_uring", features.value().to_string()}});
     warn_of_limits();
-    Result<Listening> listening = open_listeners(config_, capacity_.workers);
+    PassedSockets passed = receive_passed_sockets();
+    Result<Listening> listening = open_listeners(config_, capacity_.workers, passed);
     if (!listening) return fail(listening.error());
+    passed.close_unused();
     listening_ = std::move(listening).value();
     prober_ = std::make_unique<ProberThread>(config_, snapshot_, table_, features.value());
     if (std::string problem = prober_->start(); !problem.empty()) return fail("prober: " + problem);
@@ -217,6 +208,7 @@ class Balancer {
     start_control();
     log::info("ready",
               {{"workers", capacity_.workers}, {"listeners", config_.listeners.size()}, {"backends", table_.rows()}});
+    service_manager_.ready(live_counts());
     return true;
   }
 
@@ -230,6 +222,7 @@ class Balancer {
     const std::vector<std::uint32_t> limits = listener_limits(config_, capacity_);
     admission_ = std::make_unique<worker::Admission>(capacity_.max_connections, limits, workers);
     source_limits_ = make_source_limits(config_, capacity_, limits);
+    watchdog_ = Watchdog(capacity_.workers, service_manager_.watchdog_interval());
   }
 
   void warn_of_limits() {
@@ -249,7 +242,8 @@ class Balancer {
                                 .cpu = config_.runtime.pin_workers ? cpus_[i % cpus_.size()] : -1,
                                 .capacity = capacity_,
                                 .features = features,
-                                .sockets = listening_.sockets[i]};
+                                .sockets = listening_.sockets[i],
+                                .longest_wait = watchdog_.period()};
       workers_.push_back(std::make_unique<WorkerThread>(std::move(setup), snapshot_, table_, *admission_,
                                                         source_limits_.get(), prober_.get()));
       const std::string problem = workers_.back()->start([this] {
@@ -292,9 +286,54 @@ class Balancer {
     }
   }
 
+  [[nodiscard]] LiveCounts live_counts() const {
+    LiveCounts counts{.workers = workers_.size(),
+                      .backends = table_.rows(),
+                      .connections = admission_->connections(),
+                      .stopping = stopping_};
+    for (const pool::Pool& pool : snapshot_.pools) {
+      counts.backends_up += static_cast<std::uint64_t>(std::count_if(
+          pool.backends.begin(), pool.backends.end(),
+          [this](const pool::Backend& backend) { return table_.health(backend.id) == pool::HealthState::up; }));
+    }
+    for (std::uint32_t i = 0; i < config_.listeners.size(); ++i) {
+      if (is_udp(config_.listeners[i])) counts.sessions += admission_->sessions(i);
+    }
+    for (const auto& worker : workers_) counts.accepted += worker->counters().accepted.get();
+    return counts;
+  }
+
+  /// Tells the service manager how it goes, on the way to the next signal.
+  void report() {
+    std::vector<std::uint64_t> passes;
+    passes.reserve(workers_.size());
+    for (const auto& worker : workers_) passes.push_back(worker->passes());
+    if (watchdog_.wanted()) {
+      const Watchdog::Verdict verdict = watchdog_.look(passes, std::chrono::steady_clock::now());
+      if (verdict.ping) service_manager_.ping();
+      for (const std::uint32_t worker : verdict.stalled) log::error("worker_stalled", {{"worker", worker}});
+      for (const std::uint32_t worker : verdict.resumed) log::info("worker_resumed", {{"worker", worker}});
+    }
+    service_manager_.status(live_counts());
+  }
+
+  int next_signal() {
+    if (!service_manager_.present()) return ::sigwaitinfo(&signals_, nullptr);
+    constexpr Nanos kStatusEvery = std::chrono::seconds(2);
+    for (;;) {
+      const Nanos patience = std::max(report_at_ - std::chrono::steady_clock::now(), Nanos(0));
+      const auto whole = std::chrono::duration_cast<std::chrono::seconds>(patience);
+      const timespec timeout{.tv_sec = whole.count(), .tv_nsec = (patience - whole).count()};
+      const int signal = ::sigtimedwait(&signals_, nullptr, &timeout);
+      if (signal > 0) return signal;
+      report();
+      report_at_ = std::chrono::steady_clock::now() + std::min(watchdog_.period(), kStatusEvery);
+    }
+  }
+
   void wait_for_end() {
     for (;;) {
-      const int signal = ::sigwaitinfo(&signals_, nullptr);
+      const int signal = next_signal();
       if (signal == kAllWorkersEnded) return;
       if (signal == SIGTERM || signal == SIGINT) stop(signal);
       if (signal == SIGHUP) log::warn("reload_refused", {{"reason", "reloading is not built yet; restart instead"}});
@@ -313,6 +352,7 @@ class Balancer {
     log::info("stopping", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"},
                            {"connections", admission_->connections()},
                            {"timeout_s", std::chrono::duration<double>(patience).count()}});
+    service_manager_.stopping(live_counts(), patience);
     const Instant deadline = std::chrono::steady_clock::now() + patience;
     for (const auto& worker : workers_) worker->request_stop(deadline);
   }
@@ -378,6 +418,9 @@ class Balancer {
   sigset_t signals_{};
   std::atomic<std::uint32_t> workers_running_{0};
   bool stopping_ = false;
+  ServiceManager service_manager_;
+  Watchdog watchdog_{0, Nanos(0)};
+  Instant report_at_{};
   // Threads last: they end before what they use.
   std::unique_ptr<ProberThread> prober_;
   std::vector<std::unique_ptr<WorkerThread>> workers_;

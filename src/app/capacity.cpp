@@ -75,4 +75,19 @@ Capacity derive_capacity(const config::Runtime& runtime, const Machine& machine,
   return capacity;
 }
 
+std::vector<ListenerDemand> listener_demands(const config::Config& config) {
+  std::vector<ListenerDemand> demands;
+  for (const config::Listener& listener : config.listeners) {
+    std::uint32_t backends = 0;
+    for (const config::Pool& pool : config.pools) {
+      if (pool.name != listener.pool) continue;
+      for (const config::Backend& backend : pool.backends) backends += backend.weight != 0 && !backend.backup ? 1 : 0;
+    }
+    demands.push_back({.udp = listener.protocol == config::Protocol::udp,
+                       .max_sessions = listener.max_sessions,
+                       .backends = std::max(backends, 1U)});
+  }
+  return demands;
+}
+
 }  // namespace millrace::app

@@ -36,6 +36,8 @@ struct ListenerDemand {
   std::uint32_t backends = 1;      // of its pool that may be used
 };
 
+[[nodiscard]] std::vector<ListenerDemand> listener_demands(const config::Config& config);
+
 /// A file limit far above any need (container runtimes set 2^30) is used up to this: nothing is sized by more.
 inline constexpr std::uint64_t kOpenFilesUsed = 1'048'576;
 

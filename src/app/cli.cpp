@@ -12,6 +12,7 @@
 
 #include "balancer.hpp"
 #include "control_commands.hpp"
+#include "doctor.hpp"
 #include "millrace/config/config.hpp"
 #include "millrace/import/import.hpp"
 
@@ -29,6 +30,7 @@ struct Options {
   std::string file;  // empty: not given
   config::QuickForm quick;
   bool effective = false;
+  bool json = false;
   importer::Dialect dialect = importer::Dialect::haproxy;
   ControlTarget control;
   BackendOrder order;
@@ -93,6 +95,26 @@ void add_check(CLI::App& app, Options& options) {
   CLI::App* check = app.add_subcommand("check", "Validate a configuration, printing every problem at once");
   check->add_option("-c,--config", options.file, fmt::format("Configuration file (default {})", kDefaultFile));
   check->add_flag("--effective", options.effective, "Print the configuration with every default filled in, as TOML");
+}
+
+/// Without a file, given or in the usual place, it is about the machine alone.
+int examine(const Options& options) {
+  config::Config config;
+  if (!options.file.empty() || std::ifstream(kDefaultFile).is_open()) {
+    std::optional<config::Config> loaded = load(options);
+    if (!loaded) return kWrongUsage;
+    config = std::move(*loaded);
+  }
+  const Diagnosis diagnosis = diagnose(gather_facts(), config);
+  fmt::print("{}", options.json ? to_json(diagnosis) : to_text(diagnosis));
+  return diagnosis.can_run() ? kDone : kFailed;
+}
+
+void add_doctor(CLI::App& app, Options& options) {
+  CLI::App* doctor = app.add_subcommand("doctor", "Check what this machine allows, and how to allow more");
+  doctor->add_option("-c,--config", options.file,
+                     fmt::format("Configuration file (default {}, if there is one)", kDefaultFile));
+  doctor->add_flag("--json", options.json, "For scripts");
 }
 
 /// Prints what another program's file would be for millrace, and on stderr what is not in it.
@@ -178,6 +200,7 @@ int run_command_line(int argc, char** argv) {
   Options options;
   add_run(app, options);
   add_check(app, options);
+  add_doctor(app, options);
   add_import(app, options);
   add_control_commands(app, options);
   app.add_subcommand("schema", "Print a JSON Schema of the configuration, for editors");
@@ -190,6 +213,7 @@ int run_command_line(int argc, char** argv) {
     return kWrongUsage;
   }
   if (app.got_subcommand("run")) return run(options);
+  if (app.got_subcommand("doctor")) return examine(options);
   if (app.got_subcommand("import")) return import_file(options);
   if (app.got_subcommand("schema")) return print_schema();
   return app.got_subcommand("check") ? check(options) : run_control_command(app, options);

@@ -8,6 +8,7 @@
 #include "millrace/base/result.hpp"
 #include "millrace/config/config.hpp"
 #include "millrace/worker/worker.hpp"
+#include "passed_sockets.hpp"
 
 namespace millrace::app {
 
@@ -15,6 +16,7 @@ struct Bound {
   std::string listener;
   config::Protocol protocol = config::Protocol::tcp;
   net::Endpoint address;  // with the port that the kernel chose
+  bool passed = false;    // by systemd, whose the socket file is then
 };
 
 struct Listening {
@@ -22,8 +24,9 @@ struct Listening {
   std::vector<Bound> addresses;
 };
 
-/// All or nothing; the error names the listener and the remedy.
-[[nodiscard]] Result<Listening> open_listeners(const config::Config& config, std::uint32_t workers);
+/// All or nothing; the error names the listener and the remedy. Takes the sockets of `passed` that match.
+[[nodiscard]] Result<Listening> open_listeners(const config::Config& config, std::uint32_t workers,
+                                               PassedSockets& passed);
 void remove_socket_files(const Listening& listening);
 
 /// How many descriptors open_listeners() will need.

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "millrace/base/log.hpp"
+#include "watchdog.hpp"
 
 namespace millrace::app {
 
@@ -202,9 +203,18 @@ void WorkerThread::main(std::promise<std::string>& started, const std::function<
   worker_->start();
   const bool running = worker_->pass(io_->now());  // submits the accepts
   started.set_value({});
-  while (running && worker_->pass()) {
-  }
+  if (running) loop();
+  passes_.store(Watchdog::kEnded, std::memory_order_relaxed);
   on_end();
+}
+
+/// Counts its passes, from which the watchdog sees that it is alive.
+void WorkerThread::loop() {
+  const bool watched = setup_.longest_wait != Nanos::max();
+  std::uint64_t passes = 0;
+  while (worker_->pass(watched ? io_->now() + setup_.longest_wait : kNever)) {
+    passes_.store(++passes, std::memory_order_relaxed);
+  }
 }
 
 void WorkerThread::join() {

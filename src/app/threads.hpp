@@ -64,6 +64,7 @@ class WorkerThread {
     Capacity capacity;
     io::UringFeatures features;
     std::vector<worker::ListenerSocket> sockets;
+    Nanos longest_wait = Nanos::max();  // a pass is made at least this often, also when there is nothing to do
   };
 
   /// `source_limits` may be null when no listener has limits by source address.
@@ -81,9 +82,12 @@ class WorkerThread {
   [[nodiscard]] worker::Worker& worker() { return *worker_; }
   [[nodiscard]] const worker::Counters& counters() const { return worker_->counters(); }
   [[nodiscard]] Leftovers leftovers() const;
+  /// So far; Watchdog::kEnded once it has ended. Any thread.
+  [[nodiscard]] std::uint64_t passes() const { return passes_.load(std::memory_order_relaxed); }
 
  private:
   void main(std::promise<std::string>& started, const std::function<void()>& on_end);
+  void loop();
 
   Setup setup_;
   const pool::Snapshot& snapshot_;
@@ -93,7 +97,8 @@ class WorkerThread {
   worker::ProbeRequests* probes_;
   std::unique_ptr<io::Io> io_;
   std::unique_ptr<worker::Worker> worker_;
-  std::thread thread_;
+  alignas(64) std::atomic<std::uint64_t> passes_{0};  // written by the worker all the time
+  alignas(64) std::thread thread_;
 };
 
 }  // namespace millrace::app

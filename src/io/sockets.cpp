@@ -1,5 +1,6 @@
 #include "millrace/io/sockets.hpp"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -38,6 +39,15 @@ struct Failure {
   int error = 0;  // 0: none
 };
 
+/// What accepted sockets inherit.
+Failure set_inherited_options(int fd, const ListenOptions& options) {
+  if (const int error = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return {"TCP_NODELAY", error};
+  if (options.keepalive) {
+    if (const int error = set_keepalive(fd)) return {"keepalive", error};
+  }
+  return {};
+}
+
 Failure set_tcp_options(int fd, const net::Endpoint& address, const ListenOptions& options) {
   if (const int error = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return {"SO_REUSEADDR", error};
   if (options.reuse_port) {
@@ -48,11 +58,7 @@ Failure set_tcp_options(int fd, const net::Endpoint& address, const ListenOption
       return {"IPV6_V6ONLY", error};
     }
   }
-  if (const int error = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return {"TCP_NODELAY", error};
-  if (options.keepalive) {
-    if (const int error = set_keepalive(fd)) return {"keepalive", error};
-  }
-  return {};
+  return set_inherited_options(fd, options);
 }
 
 /// Whether a program accepts connections behind this socket file. One whose backlog is full counts as well.
@@ -99,6 +105,16 @@ Result<Fd> open_listener(const net::Endpoint& address, const ListenOptions& opti
 
 namespace {
 
+Failure set_traffic_options(int fd, const net::Endpoint& address) {
+  const bool v6 = address.family() == net::Family::ipv6;
+  if (address.is_wildcard()) {  // else there is only one address to answer from
+    const int error =
+        v6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
+    if (error != 0) return {"IP_PKTINFO", error};
+  }
+  return {"setting up the socket", set_datagram_options(fd, address.family())};
+}
+
 Failure set_datagram_listener_options(int fd, const net::Endpoint& address, const DatagramListenOptions& options) {
   const bool v6 = address.family() == net::Family::ipv6;
   if (options.reuse_port) {
@@ -109,12 +125,7 @@ Failure set_datagram_listener_options(int fd, const net::Endpoint& address, cons
       return {"IPV6_V6ONLY", error};
     }
   }
-  if (address.is_wildcard()) {  // else there is only one address to answer from
-    const int error =
-        v6 ? set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
-    if (error != 0) return {"IP_PKTINFO", error};
-  }
-  return {"setting up the socket", set_datagram_options(fd, address.family())};
+  return set_traffic_options(fd, address);
 }
 
 }  // namespace
@@ -133,6 +144,66 @@ Result<Fd> open_datagram_listener(const net::Endpoint& address, const DatagramLi
   }
   if (::bind(fd.get(), address.sockaddr_ptr(), address.sockaddr_length()) != 0) return failed("bind", errno);
   return fd.release();
+}
+
+namespace {
+
+/// 0 when it cannot be asked.
+int get_option(Fd fd, int level, int name) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  return ::getsockopt(raw(fd), level, name, &value, &length) == 0 ? value : 0;
+}
+
+/// Whoever opened it may have wanted it to block.
+Failure stop_blocking(Fd fd) {
+  const int flags = ::fcntl(raw(fd), F_GETFL);
+  if (flags < 0 || ::fcntl(raw(fd), F_SETFL, flags | O_NONBLOCK) != 0) return {"O_NONBLOCK", errno};
+  if (::fcntl(raw(fd), F_SETFD, FD_CLOEXEC) != 0) return {"FD_CLOEXEC", errno};
+  return {};
+}
+
+Error adoption_failed(const net::Endpoint& address, const Failure& failure) {
+  return Error{explain_listen_failure(address, failure.step, failure.error)};
+}
+
+}  // namespace
+
+PassedSocket describe_passed_socket(Fd fd) {
+  PassedSocket passed{.address = bound_address(fd)};
+  const net::Family family = passed.address.family();
+  const int type = get_option(fd, SOL_SOCKET, SO_TYPE);
+  const int protocol = get_option(fd, SOL_SOCKET, SO_PROTOCOL);
+  if (family == net::Family::none) return passed;
+  if (type == SOCK_STREAM && (protocol == IPPROTO_TCP || passed.address.is_unix())) {
+    if (get_option(fd, SOL_SOCKET, SO_ACCEPTCONN) != 0) passed.kind = PassedSocket::Kind::stream_listener;
+  } else if (type == SOCK_DGRAM && protocol == IPPROTO_UDP) {
+    passed.kind = PassedSocket::Kind::datagram;
+  }
+  passed.dual_stack =
+      family == net::Family::ipv6 && passed.address.is_wildcard() && get_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
+  return passed;
+}
+
+Result<Fd> adopt_listener(Fd fd, const net::Endpoint& address, const ListenOptions& options) {
+  if (const Failure failure = stop_blocking(fd); failure.error != 0) return adoption_failed(address, failure);
+  if (!address.is_unix()) {
+    const Failure failure = set_inherited_options(raw(fd), options);
+    if (failure.error != 0) return adoption_failed(address, failure);
+  }
+  // Once more on a socket that listens already only changes its backlog.
+  if (::listen(raw(fd), options.backlog) != 0) return adoption_failed(address, {"listen", errno});
+  return fd;
+}
+
+Result<Fd> adopt_datagram_listener(Fd fd, const net::Endpoint& address) {
+  if (const Failure failure = stop_blocking(fd); failure.error != 0) return adoption_failed(address, failure);
+  const Failure failure = set_traffic_options(raw(fd), address);
+  if (failure.error != 0) return adoption_failed(address, failure);
+  if (address.family() == net::Family::ipv6) {  // IPv4 as well, should it be bound to both
+    (void)set_option(raw(fd), IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+  }
+  return fd;
 }
 
 net::Endpoint bound_address(Fd fd) {

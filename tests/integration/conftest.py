@@ -18,6 +18,7 @@ from harness.config import make_config  # noqa: E402
 from harness.datagrams import UdpBackend, open_client  # noqa: E402
 from harness.millrace import Millrace  # noqa: E402
 from harness.namespaces import Network  # noqa: E402
+from harness.supervisor import passing_on  # noqa: E402
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("MILLRACE_BIN") or PROJECT_ROOT / "build/src/app/millrace").resolve()
@@ -123,16 +124,26 @@ def closing():
 def millrace(closing, config_file):
     """Starts a balancer from a configuration text or from arguments, and waits until it is ready.
 
-    millrace(text) | millrace(["run", "--listen", …]); wait=False returns at once; `namespace` is one of `network`.
+    millrace(text) | millrace(["run", "--listen", …]); wait=False returns at once; `namespace` is one of `network`;
+    `sockets` are passed on to it as systemd does.
     """
 
-    def start(config, *, wait=True, open_files=None, env=None, namespace=None):
+    def start(config, *, wait=True, open_files=None, env=None, namespace=None, sockets=()):
         arguments = ["run", "-c", str(config_file(config))] if isinstance(config, str) else list(config)
-        balancer = closing(Millrace([*(namespace.prefix if namespace else []), str(BINARY), *arguments],
-                                    open_files=open_files, env=env))
+        program, fds = [str(BINARY), *arguments], ()
+        if sockets:
+            program, fds = passing_on(sockets, program)
+        balancer = closing(Millrace([*(namespace.prefix if namespace else []), *program],
+                                    open_files=open_files, env=env, pass_fds=fds))
         return balancer.wait_ready() if wait else balancer
 
+    start.run_program = lambda program: closing(Millrace(program)).wait_ready()  # one that becomes a balancer
     return start
+
+
+@pytest.fixture
+def binary():
+    return BINARY
 
 
 @pytest.fixture

@@ -29,6 +29,20 @@ struct DatagramListenOptions {
 /// address it was sent to. The caller owns it. The error names the address and the remedy.
 [[nodiscard]] Result<Fd> open_datagram_listener(const net::Endpoint& address, const DatagramListenOptions& options);
 
+/// What a socket is that another program opened and passed on (systemd's socket activation).
+struct PassedSocket {
+  enum class Kind : std::uint8_t { other, stream_listener, datagram } kind = Kind::other;
+  net::Endpoint address;    // Family::none unless it is bound
+  bool dual_stack = false;  // bound to `::`, it takes IPv4 as well
+};
+
+[[nodiscard]] PassedSocket describe_passed_socket(Fd fd);
+
+/// Gives a passed socket the options that open_listener() would, as far as they can still be changed. The error names
+/// the address; the caller owns the socket either way.
+[[nodiscard]] Result<Fd> adopt_listener(Fd fd, const net::Endpoint& address, const ListenOptions& options);
+[[nodiscard]] Result<Fd> adopt_datagram_listener(Fd fd, const net::Endpoint& address);
+
 /// The address a socket is bound to, with the port that the kernel chose.
 [[nodiscard]] net::Endpoint bound_address(Fd fd);
 

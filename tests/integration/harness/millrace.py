@@ -42,7 +42,7 @@ def state_of(process):
 class Millrace:
     """A running balancer. `close` ends it and asserts that it ended well, with nothing left behind."""
 
-    def __init__(self, command, *, open_files=None, env=None):
+    def __init__(self, command, *, open_files=None, env=None, pass_fds=()):
         self.expected_errors = set()  # events of level error that the test provokes
         self.expect_status = 0
         self.lines = []
@@ -55,7 +55,7 @@ class Millrace:
 
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | (env or {}), preexec_fn=limit if open_files else None)
+            env=os.environ | (env or {}), pass_fds=pass_fds, preexec_fn=limit if open_files else None)
         self.pid = self.process.pid
         self._readers = [threading.Thread(target=self._read, args=(stream,), daemon=True)
                          for stream in (self.process.stderr, self.process.stdout)]
@@ -138,6 +138,13 @@ class Millrace:
     def stands_still(self):
         """True once a SIGSTOP has reached all its threads."""
         return all(state_of(task) == "T" for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir())
+
+    def thread(self, name):
+        """The number of its thread of that name, e.g. worker-0."""
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            if (task / "comm").read_text(encoding="ascii").strip() == name:
+                return int(task.name)
+        raise AssertionError(f"no thread {name}")
 
     def limit_open_files(self, soft):
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)

@@ -1,0 +1,71 @@
+#include "service_manager.hpp"
+
+#include <fmt/format.h>
+#include <systemd/sd-daemon.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <system_error>
+
+#include "grouped.hpp"
+#include "millrace/base/log.hpp"
+
+namespace millrace::app {
+
+std::string status_line(const LiveCounts& counts) {
+  std::string line = counts.stopping ? "stopping: " : "";
+  line += fmt::format("{} workers, {} of {} backends up, {} connections", counts.workers, counts.backends_up,
+                      counts.backends, grouped(counts.connections));
+  if (counts.sessions != 0) line += fmt::format(", {} UDP sessions", grouped(counts.sessions));
+  return line + fmt::format(", {} accepted", grouped(counts.accepted));
+}
+
+ServiceManager::ServiceManager()
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any other thread starts
+    : present_(std::getenv("NOTIFY_SOCKET") != nullptr) {
+  std::uint64_t microseconds = 0;
+  if (::sd_watchdog_enabled(/*unset_environment=*/1, &microseconds) <= 0) return;
+  // No more than the clock can count.
+  constexpr std::uint64_t kLongest = 365ULL * 24 * 3600 * 1'000'000;
+  watchdog_interval_ = std::chrono::microseconds(std::min(microseconds, kLongest));
+}
+
+void ServiceManager::ready(const LiveCounts& counts) {
+  last_status_ = status_line(counts);
+  send("READY=1\nSTATUS=" + last_status_);
+}
+
+void ServiceManager::status(const LiveCounts& counts) {
+  std::string line = status_line(counts);
+  if (line == last_status_) return;
+  last_status_ = std::move(line);
+  send("STATUS=" + last_status_);
+}
+
+void ServiceManager::stopping(const LiveCounts& counts, Nanos patience) {
+  last_status_ = status_line(counts);
+  constexpr Nanos kToWindUp = std::chrono::seconds(10);
+  constexpr Nanos kLongest = std::chrono::hours(24 * 365);
+  const auto enough = std::chrono::duration_cast<std::chrono::microseconds>(std::min(patience, kLongest) + kToWindUp);
+  send(fmt::format("STOPPING=1\nEXTEND_TIMEOUT_USEC={}\nSTATUS={}", enough.count(), last_status_));
+}
+
+void ServiceManager::ping() {
+  send("WATCHDOG=1");
+}
+
+void ServiceManager::failed(const std::string& why) {
+  std::string line = why;
+  std::replace(line.begin(), line.end(), '\n', ' ');  // a line end would begin another variable
+  send("STATUS=cannot start: " + line);
+}
+
+void ServiceManager::send(const std::string& message) {
+  if (!present_) return;
+  if (const int result = ::sd_notify(/*unset_environment=*/0, message.c_str()); result < 0) {
+    if (!failed_) log::warn("notify_failed", {{"error", std::generic_category().message(-result)}});
+    failed_ = true;
+  }
+}
+
+}  // namespace millrace::app
