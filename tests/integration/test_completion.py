@@ -74,7 +74,7 @@ def test_zsh_can_read_it():
 
 def test_the_page_has_every_command_and_option(command, subcommands):
     page = PAGE.read_text(encoding="utf-8")
-    entries = dict(re.findall(r"^\.It Cm (\w+)\n(.*?)(?=^\.It Cm|^\.Sh)", page, flags=re.MULTILINE | re.DOTALL))
+    entries = dict(re.findall(r"^\.It Cm (\w+)(?: Ar [^\n]*)?\n(.*?)(?=^\.It Cm|^\.Sh)", page, flags=re.MULTILINE | re.DOTALL))
     assert list(entries) == subcommands
     for name, text in entries.items():
         options = {option[2:] for option in section(command(name, "--help").stdout, "Options") if option.startswith("--")}
