@@ -13,7 +13,7 @@ namespace millrace::io {
 ReceiveRing::ReceiveRing(BufferGroup& group, std::uint16_t group_id)
     : group_(group),
       group_id_(group_id),
-      entries_(std::bit_ceil(std::min(group.count(), kEntriesMax))),
+      entries_(std::bit_ceil(std::min(group.count(), group_id == kStreams ? kStreamsMax : kEntriesMax))),
       target_max_(std::min(group.count(), entries_)),
       target_(std::min(kFirstTarget, target_max_)) {}
 

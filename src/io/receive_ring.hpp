@@ -4,8 +4,9 @@
 //
 // The kernel uses lent buffers first-in first-out, so lending many makes every receive touch cold memory. Therefore few
 // are lent, at first 64. Whenever a receive found none (ENOBUFS) although the ring had been filled up, twice as many
-// are lent from then on; when for a while only a small part was used between two fillings, half as many. Belongs to the
-// ring's thread; allocates at open() only.
+// are lent from then on; when for a while only a small part was used between two fillings, half as many. Streams have a
+// low bound: a multishot receive goes on, while the ring is entered, as long as its peer is faster and buffers are at
+// hand, and meanwhile nobody else is served. Belongs to the ring's thread; allocates at open() only.
 
 #include <cstdint>
 
@@ -50,6 +51,7 @@ class ReceiveRing {
 
   static constexpr std::uint32_t kFirstTarget = 64;
   static constexpr std::uint32_t kEntriesMax = 4096;
+  static constexpr std::uint32_t kStreamsMax = 128;  // 2 MiB: a millisecond of copying
   static constexpr std::uint32_t kRefillsPerDecay = 4096;
 
   BufferGroup& group_;
