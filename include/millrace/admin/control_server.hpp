@@ -31,7 +31,7 @@ struct PeerCredentials {
 struct ControlOptions {
   std::string path;
   std::size_t request_bytes_max = 16'384;
-  std::size_t clients_max = 16;  // within what derive_capacity() keeps for the process itself
+  std::size_t clients_max = 16;                   // within what derive_capacity() keeps for the process itself
   Nanos request_time = std::chrono::seconds(10);  // from one answer to the end of the next request; to take an answer
 };
 
