@@ -9,7 +9,7 @@ import pytest
 from harness.backends import name_server
 from harness.config import make_config
 from harness.datagrams import echo
-from harness.sockets import ask, connect, receive_all
+from harness.sockets import ask, connect, free_port, receive_all
 from harness.supervisor import NotifySocket, StoppedThread
 from harness.waiting import wait_until
 
@@ -205,7 +205,8 @@ def test_a_passed_udp_socket(millrace, udp_backend, dual_stack):
 
 
 def test_what_matches_nothing_is_closed_and_named(millrace, backend):
-    datagram = listening(kind=socket.SOCK_DGRAM)
+    # Of the ports that no other program gets meanwhile: it has to be free for TCP, too.
+    datagram = listening(("127.0.0.1", free_port()), kind=socket.SOCK_DGRAM)
     not_listening = socket.socket()
     not_listening.bind(("127.0.0.1", 0))
     with listening() as stray, datagram, not_listening:
