@@ -15,6 +15,8 @@
 #include <cstring>
 
 #include "millrace/base/log.hpp"
+#include "millrace/io/sockets.hpp"
+#include "millrace/net/endpoint.hpp"
 
 namespace millrace::admin {
 
@@ -38,27 +40,19 @@ const sockaddr* generic(const sockaddr_un& address) {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
-/// Whether somebody listens on the socket file.
-bool is_live(const sockaddr_un& address) {
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return true;
-  const bool refused = ::connect(fd, generic(address), sizeof address) != 0 && errno == ECONNREFUSED;
-  ::close(fd);
-  return !refused;
-}
-
 /// Empty when the path is free, or was made free.
 std::string make_way(const std::string& path, const sockaddr_un& address) {
-  struct stat found {};
-  if (::lstat(path.c_str(), &found) != 0) return {};
-  if (!S_ISSOCK(found.st_mode)) return fmt::format("{} exists and is no socket; remove it, or name another path", path);
-  if (is_live(address)) {
-    return fmt::format("another process listens on {}; end it, or give this one another [admin] socket", path);
+  const int error = io::remove_stale_file(net::Endpoint::from_sockaddr(generic(address), sizeof address));
+  switch (error) {
+    case 0:
+      return {};
+    case ENOTSOCK:
+      return fmt::format("{} exists and is no socket; remove it, or name another path", path);
+    case EADDRINUSE:
+      return fmt::format("another process listens on {}; end it, or give this one another [admin] socket", path);
+    default:
+      return fmt::format("cannot remove the stale {}: {}", path, text_of(error));
   }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return fmt::format("cannot remove the stale {}: {}", path, text_of(errno));
-  }
-  return {};
 }
 
 std::string bind_problem(const std::string& path, int error) {

@@ -9,18 +9,6 @@ namespace millrace::admin {
 
 namespace {
 
-std::string_view name(pool::HealthState state) {
-  switch (state) {
-    case pool::HealthState::up:
-      return "up";
-    case pool::HealthState::down:
-      return "down";
-    case pool::HealthState::ejected:
-      return "ejected";
-  }
-  return "";
-}
-
 /// The operator's word comes first: a backend that was taken out is no alarm, whatever its probes say.
 std::string_view state_name(Order order, pool::HealthState health) {
   switch (order) {

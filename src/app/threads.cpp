@@ -72,18 +72,6 @@ void warn_of_missing_probes(const config::Config& config) {
   }
 }
 
-std::string_view state_name(pool::HealthState state) {
-  switch (state) {
-    case pool::HealthState::up:
-      return "up";
-    case pool::HealthState::down:
-      return "down";
-    case pool::HealthState::ejected:
-      return "ejected";
-  }
-  return "";
-}
-
 }  // namespace
 
 std::uint64_t random_seed() {
@@ -131,8 +119,8 @@ void ProberThread::on_transition(const health::Transition& transition) {
   log::event(up ? log::Level::info : log::Level::warn, up ? "backend_up" : "backend_down",
              {{"pool", transition.target.pool},
               {"backend", transition.target.backend},
-              {"from", state_name(transition.from)},
-              {"to", state_name(transition.to)},
+              {"from", pool::name(transition.from)},
+              {"to", pool::name(transition.to)},
               {"reason", transition.reason}});
   for (const pool::Pool& pool : snapshot_.pools) {
     if (pool.name != transition.target.pool || up) continue;

@@ -246,22 +246,21 @@ bool TcpFlow::direction_done(Side from) const {
 
 // ---- now and then ----
 
+/// Whether nothing in flight would tell of a reset of this peer.
+bool TcpFlow::unwatched(const Half& h) {
+  const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || flying(h, OpKind::watch) || h.resting;
+  return !noticed && !h.eof_seen && !h.read_failed && !h.write_failed;
+}
+
 bool TcpFlow::needs_housekeeping() const {
-  for (const Side side : {Side::client, Side::backend}) {
-    const Half& h = half(side);
-    const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || flying(h, OpKind::watch) || h.resting;
-    if (!noticed && !h.eof_seen && !h.read_failed && !h.write_failed) return true;
-  }
-  return false;
+  return unwatched(half(Side::client)) || unwatched(half(Side::backend));
 }
 
 /// Watches halves that are not being read, so that a reset is seen.
 void TcpFlow::housekeeping(FlowContext& context) {
   stage_deadline_ = kNever;
   for (const Side side : {Side::client, Side::backend}) {
-    Half& h = half(side);
-    const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || h.resting;
-    if (!noticed && !h.eof_seen && !h.read_failed && !h.write_failed) watch(context, side);
+    if (unwatched(half(side))) watch(context, side);
   }
 }
 

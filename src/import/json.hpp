@@ -1,5 +1,6 @@
 #pragma once
-// JSON as the tree that TOML gives, so that one translation does for both.
+// JSON as the tree that TOML gives, so that one translation does for both. Read by hand because every node needs its
+// line, which nlohmann-json (3.11) does not tell.
 
 #include <optional>
 #include <string_view>

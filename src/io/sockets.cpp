@@ -69,7 +69,8 @@ bool somebody_listens(const net::Endpoint& address) {
   return errno != ECONNREFUSED && errno != ENOENT;
 }
 
-/// Removes a socket file that an earlier run left behind. 0, or errno when the path cannot be used.
+}  // namespace
+
 int remove_stale_file(const net::Endpoint& address) {
   const char* path = reinterpret_cast<const sockaddr_un*>(address.sockaddr_ptr())->sun_path;
   if (path[0] == '\0') return 0;  // abstract names leave nothing behind
@@ -79,6 +80,8 @@ int remove_stale_file(const net::Endpoint& address) {
   if (somebody_listens(address)) return EADDRINUSE;
   return ::unlink(path) == 0 || errno == ENOENT ? 0 : errno;
 }
+
+namespace {
 
 Failure prepare(int fd, const net::Endpoint& address, const ListenOptions& options) {
   if (!address.is_unix()) return set_tcp_options(fd, address, options);

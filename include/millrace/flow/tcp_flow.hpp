@@ -207,6 +207,7 @@ class TcpFlow : private TimerNode {
   [[nodiscard]] bool direction_done(Side from) const;
   void housekeeping(FlowContext& context);
   [[nodiscard]] bool needs_housekeeping() const;
+  [[nodiscard]] static bool unwatched(const Half& half);
   void watch(FlowContext& context, Side side);
 
   // The end.

@@ -20,6 +20,10 @@ struct ListenOptions {
 /// is replaced; one that is in use is an error. The error names the address and the remedy (EADDRINUSE, EACCES, …).
 [[nodiscard]] Result<Fd> open_listener(const net::Endpoint& address, const ListenOptions& options);
 
+/// Removes the file of a unix address that an earlier run left behind, as open_listener() does. 0, or errno when the
+/// path cannot be used: ENOTSOCK (no socket), EADDRINUSE (somebody listens there), or what unlink(2) says.
+[[nodiscard]] int remove_stale_file(const net::Endpoint& address);
+
 struct DatagramListenOptions {
   bool reuse_port = true;  // one socket per worker on the same address: a client's datagrams always go to the same one
   bool v6_only = true;

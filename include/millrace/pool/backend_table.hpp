@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 namespace millrace::pool {
 
@@ -25,6 +26,7 @@ enum class HealthState : std::uint8_t {
   down,     // active probes failed
   ejected,  // real traffic failed (passive health); time-limited
 };
+[[nodiscard]] std::string_view name(HealthState state);
 
 class BackendTable {
  public:
