@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "capacity.hpp"
+#include "http.hpp"
 #include "listening.hpp"
 #include "millrace/admin/control_server.hpp"
 #include "millrace/admin/operator.hpp"
@@ -205,7 +206,10 @@ class Balancer {
     prober_ = std::make_unique<ProberThread>(config_, snapshot_, table_, features.value());
     if (std::string problem = prober_->start(); !problem.empty()) return fail("prober: " + problem);
     if (!start_workers(features.value())) return false;
+    make_operator();
     start_control();
+    accepting_.store(true, std::memory_order_relaxed);
+    start_http();
     log::info("ready",
               {{"workers", capacity_.workers}, {"listeners", config_.listeners.size()}, {"backends", table_.rows()}});
     service_manager_.ready(live_counts());
@@ -263,9 +267,7 @@ class Balancer {
     return true;
   }
 
-  /// A balancer that nobody can talk to still balances: what is in the way is said, and is no reason not to run.
-  void start_control() {
-    if (config_.admin.socket.empty()) return;
+  void make_operator() {
     std::vector<worker::Worker*> workers;
     for (const auto& worker : workers_) workers.push_back(&worker->worker());
     std::vector<std::vector<std::string>> addresses(config_.listeners.size());
@@ -276,6 +278,11 @@ class Balancer {
     }
     operator_ = std::make_unique<admin::Operator>(snapshot_, table_, std::move(workers), std::move(addresses),
                                                   std::chrono::steady_clock::now());
+  }
+
+  /// A balancer that nobody can talk to still balances: what is in the way is said, and is no reason not to run.
+  void start_control() {
+    if (config_.admin.socket.empty()) return;
     Result<std::unique_ptr<admin::ControlServer>> started = admin::ControlServer::start(
         {.path = config_.admin.socket, .request_bytes_max = admin::kRequestBytesMax},
         [this](std::string_view request) { return admin::answer(request, *operator_); }, admin::refusal);
@@ -284,6 +291,13 @@ class Balancer {
     } else {
       log::warn("control_off", {{"reason", started.error()}});
     }
+  }
+
+  void start_http() {
+    http_ = HttpService::start(config_.admin,
+                               {.ready = [this] { return accepting_.load(std::memory_order_relaxed); },
+                                .ask = [this](std::string_view request) { return admin::answer(request, *operator_); },
+                                .metrics = [] { return std::string(); }});
   }
 
   [[nodiscard]] LiveCounts live_counts() const {
@@ -348,6 +362,7 @@ class Balancer {
       return;
     }
     stopping_ = true;
+    accepting_.store(false, std::memory_order_relaxed);  // before any listener closes
     const Nanos patience = config_.runtime.shutdown_timeout;
     log::info("stopping", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"},
                            {"connections", admission_->connections()},
@@ -358,6 +373,7 @@ class Balancer {
   }
 
   int finish() {
+    http_.reset();
     control_.reset();
     Leftovers left;
     std::uint64_t accepted = 0;
@@ -418,6 +434,7 @@ class Balancer {
   sigset_t signals_{};
   std::atomic<std::uint32_t> workers_running_{0};
   bool stopping_ = false;
+  std::atomic<bool> accepting_{false};  // for threads that look
   ServiceManager service_manager_;
   Watchdog watchdog_{0, Nanos(0)};
   Instant report_at_{};
@@ -426,6 +443,7 @@ class Balancer {
   std::vector<std::unique_ptr<WorkerThread>> workers_;
   std::unique_ptr<admin::Operator> operator_;
   std::unique_ptr<admin::ControlServer> control_;
+  std::unique_ptr<HttpService> http_;
 };
 
 }  // namespace
