@@ -63,12 +63,13 @@ Error no_answer(std::size_t worker) {
 }  // namespace
 
 Operator::Operator(const pool::Snapshot& snapshot, pool::BackendTable& table, std::vector<worker::Worker*> workers,
-                   std::vector<std::vector<std::string>> addresses, Instant started)
+                   std::vector<std::vector<std::string>> addresses, Instant started, const HealthLog* health)
     : snapshot_(snapshot),
       table_(table),
       workers_(std::move(workers)),
       addresses_(std::move(addresses)),
       started_(started),
+      health_(health),
       orders_(table.rows()) {
   for (const worker::Worker* worker : workers_) counters_.push_back(&worker->counters());
   // Not owned: the snapshot outlives this.
@@ -81,7 +82,8 @@ StatusSources Operator::sources() const {
           .table = table_,
           .orders = orders_,
           .workers = counters_,
-          .addresses = addresses_};
+          .addresses = addresses_,
+          .health = health_};
 }
 
 Status Operator::status() const {

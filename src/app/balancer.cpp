@@ -17,6 +17,7 @@
 #include "http.hpp"
 #include "listening.hpp"
 #include "millrace/admin/control_server.hpp"
+#include "millrace/admin/metrics.hpp"
 #include "millrace/admin/operator.hpp"
 #include "millrace/admin/protocol.hpp"
 #include "millrace/base/log.hpp"
@@ -277,7 +278,7 @@ class Balancer {
       }
     }
     operator_ = std::make_unique<admin::Operator>(snapshot_, table_, std::move(workers), std::move(addresses),
-                                                  std::chrono::steady_clock::now());
+                                                  std::chrono::steady_clock::now(), &prober_->health_log());
   }
 
   /// A balancer that nobody can talk to still balances: what is in the way is said, and is no reason not to run.
@@ -297,7 +298,7 @@ class Balancer {
     http_ = HttpService::start(config_.admin,
                                {.ready = [this] { return accepting_.load(std::memory_order_relaxed); },
                                 .ask = [this](std::string_view request) { return admin::answer(request, *operator_); },
-                                .metrics = [] { return std::string(); }});
+                                .metrics = [this] { return admin::metrics_text(operator_->status()); }});
   }
 
   [[nodiscard]] LiveCounts live_counts() const {

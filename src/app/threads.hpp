@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "capacity.hpp"
+#include "millrace/admin/health_log.hpp"
 #include "millrace/config/config.hpp"
 #include "millrace/health/prober.hpp"
 #include "millrace/io/uring_io.hpp"
@@ -27,6 +28,8 @@ class ProberThread : public worker::ProbeRequests {
                const io::UringFeatures& features);
   ~ProberThread() override;
 
+  [[nodiscard]] const admin::HealthLog& health_log() const { return health_log_; }
+
   /// Empty, or what went wrong.
   [[nodiscard]] std::string start();
   void stop();
@@ -40,6 +43,7 @@ class ProberThread : public worker::ProbeRequests {
   const pool::Snapshot& snapshot_;
   pool::BackendTable& table_;
   io::UringFeatures features_;
+  admin::HealthLog health_log_;
   std::unique_ptr<io::Io> io_;
   std::unique_ptr<health::Prober> prober_;
   std::thread thread_;

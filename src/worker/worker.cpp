@@ -55,8 +55,12 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
       timers_(io.now()),
       pipes_(io, options.pipes, std::min(options.pipes, kPipesKept)),
       coalescer_(options.coalesce),
-      context_{
-          .io = io, .timers = timers_, .pipes = pipes_, .coalescer = coalescer_, .totals = totals_, .now = io.now()},
+      context_{.io = io,
+               .timers = timers_,
+               .pipes = pipes_,
+               .coalescer = coalescer_,
+               .totals = counters_.flows,
+               .now = io.now()},
       pools_(snapshot, table),
       access_(std::make_unique<Access>(snapshot, source_limits)),
       gathering_(std::make_unique<Gathering>()),
@@ -124,6 +128,7 @@ std::size_t Worker::connection_bytes() {
 }
 
 void Worker::start() {
+  counters_.busy.begin();
   context_.now = io_.now();
   for (ListenerState& listener : listeners_) reconcile(listener);
   if (udp_ != nullptr) udp_->start();
@@ -148,6 +153,7 @@ bool Worker::pass(Instant wait_until) {
   mailbox_.close();
   pipes_.trim();
   static_cast<void>(io_.turn(io_.now()));  // the last closes
+  counters_.busy.end();
   return false;
 }
 

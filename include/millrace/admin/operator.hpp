@@ -63,9 +63,9 @@ struct Explanation {
 
 class Operator {
  public:
-  /// What it is over; all of it must outlive it. `addresses`: by listener.
+  /// What it is over; all of it must outlive it. `addresses`: by listener. `health` may be null.
   Operator(const pool::Snapshot& snapshot, pool::BackendTable& table, std::vector<worker::Worker*> workers,
-           std::vector<std::vector<std::string>> addresses, Instant started);
+           std::vector<std::vector<std::string>> addresses, Instant started, const HealthLog* health = nullptr);
 
   [[nodiscard]] Status status() const;
   /// The backend's status afterwards.
@@ -97,6 +97,7 @@ class Operator {
   std::vector<const worker::Counters*> counters_;
   std::vector<std::vector<std::string>> addresses_;
   Instant started_;
+  const HealthLog* health_;
   std::vector<std::shared_ptr<const pool::Pool>> pools_;  // as they are now: with the weights that were set
   std::vector<Order> orders_;                             // by row
 };

@@ -100,7 +100,7 @@ class Worker {
   [[nodiscard]] std::uint32_t sessions() const;          // UDP
   [[nodiscard]] std::uint32_t upstream_sockets() const;  // UDP; open ones
   [[nodiscard]] const flow::PipePool& pipes() const { return pipes_; }
-  [[nodiscard]] const flow::FlowTotals& totals() const { return totals_; }
+  [[nodiscard]] const flow::FlowTotals& totals() const { return counters_.flows; }
   /// Of one connection, for sizing and tests.
   [[nodiscard]] static std::size_t connection_bytes();
 
@@ -152,7 +152,6 @@ class Worker {
   TimerWheel timers_;
   flow::PipePool pipes_;
   flow::Coalescer coalescer_;
-  flow::FlowTotals totals_;
   flow::FlowContext context_;
   std::vector<flow::FlowOptions> flow_options_;  // by listener
   Pools pools_;
