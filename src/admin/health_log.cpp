@@ -24,15 +24,17 @@ void HealthLog::note(const health::Transition& transition, std::chrono::system_c
                       .to = std::string(name(transition.to)),
                       .reason = transition.reason};
   const std::lock_guard lock(mutex_);
-  ++counts_[pool::row(transition.target.id)][static_cast<std::size_t>(transition.cause)];
+  Row& row = rows_[pool::row(transition.target.id)];
+  if (row.backend != change.backend) row = {.backend = change.backend};
+  ++row.counts[static_cast<std::size_t>(transition.cause)];
   recent_.push_back(std::move(change));
   if (recent_.size() > kKept) recent_.pop_front();
 }
 
-HealthLog::Counts HealthLog::counts(pool::BackendId id) const {
+HealthLog::Counts HealthLog::counts(pool::BackendId id, std::string_view backend) const {
   const std::lock_guard lock(mutex_);
-  const auto found = counts_.find(pool::row(id));
-  return found == counts_.end() ? Counts{} : found->second;
+  const auto found = rows_.find(pool::row(id));
+  return found == rows_.end() || found->second.backend != backend ? Counts{} : found->second.counts;
 }
 
 std::vector<HealthChange> HealthLog::recent() const {

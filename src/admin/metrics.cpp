@@ -77,9 +77,9 @@ void add_process(Page& page, const Status& status) {
   page.gauge("millrace_start_time_seconds", "When it started, in seconds since 1970.");
   page.add({}, std::chrono::duration<double>(Clock::now().time_since_epoch()).count() - status.uptime_seconds);
   page.gauge("millrace_config_generation", "Counts the configurations that were applied, the first one included.");
-  page.add({}, status.config.generation);
+  page.add({}, status.generation);
   page.gauge("millrace_config_last_reload_success", "0 when the last reload was refused, else 1.");
-  page.add({}, status.config.last_reload_success ? 1 : 0);
+  page.add({}, status.last_reload.ok ? 1 : 0);
 }
 
 template <class Add>
@@ -132,7 +132,7 @@ void add_backend_state(Page& page, const Status& status) {
   for_backends(status, [&](Labels labels, const BackendStatus& b) { page.add(std::move(labels), b.health == "up"); });
   page.gauge("millrace_backend_state", "1 for the state that it is in, 0 for the others.");
   for_backends(status, [&](const Labels& labels, const BackendStatus& b) {
-    for (const std::string_view state : {"up", "down", "ejected", "draining", "disabled"}) {
+    for (const std::string_view state : {"up", "down", "ejected", "draining", "disabled", "removed"}) {
       page.add(Page::with(labels, "state", state), b.state == state);
     }
   });

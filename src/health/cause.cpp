@@ -6,8 +6,9 @@
 namespace millrace::health {
 
 std::string_view name(Cause cause) {
-  constexpr std::array<std::string_view, kCauses> kNames = {
-      "succeeded", "ejection_over", "failures", "refused", "timeout", "unreachable", "reset", "unexpected", "other"};
+  constexpr std::array<std::string_view, kCauses> kNames = {"succeeded",  "ejection_over", "unprobed",    "failures",
+                                                            "refused",    "timeout",       "unreachable", "reset",
+                                                            "unexpected", "other"};
   static_assert(static_cast<unsigned>(Cause::other) + 1 == kCauses);
   return kNames[static_cast<std::size_t>(cause)];
 }
@@ -16,6 +17,7 @@ pool::HealthState outcome(Cause cause) {
   switch (cause) {
     case Cause::succeeded:
     case Cause::ejection_over:
+    case Cause::unprobed:
       return pool::HealthState::up;
     case Cause::failures:
       return pool::HealthState::ejected;

@@ -13,7 +13,7 @@ import pytest
 prometheus_parser = pytest.importorskip("prometheus_client.parser")
 
 from harness.backends import echo  # noqa: E402
-from harness.config import FAST_HEALTH  # noqa: E402
+from harness.config import FAST_HEALTH, make_config  # noqa: E402
 from harness.datagrams import echo as echo_datagrams  # noqa: E402
 from harness.http import HttpClient  # noqa: E402
 from harness.servers import Iperf3, Nginx, program  # noqa: E402
@@ -287,7 +287,7 @@ def test_what_an_operator_does_is_seen(measured, backend):
     assert metrics("millrace_backend_up", pool="web", backend="a") == 1
     assert {dict(labels)["state"]: value for (name, labels), value in metrics.samples.items()
             if name == "millrace_backend_state" and ("backend", "a") in labels} == {
-        "up": 0, "down": 0, "ejected": 0, "draining": 1, "disabled": 0}
+        "up": 0, "down": 0, "ejected": 0, "draining": 1, "disabled": 0, "removed": 0}
     change(action="enable")
 
 
@@ -356,3 +356,40 @@ def test_bulk_traffic_does_not_mind_scrapes(measured, closing, tmp_path):
     forwarded = scrape()("millrace_bytes_total", listener="web", direction="in")
     control = 10_000  # what iperf3 says on its own connection, and the cookies of the others
     assert received <= forwarded <= sent + control  # neither end of iperf3 counts to the last byte
+
+
+def test_reloads_are_counted_and_a_refused_one_is_seen(millrace, backend, config_file):
+    server = backend(echo, name="a")
+
+    def text(weight):
+        return make_config([{"address": server.text, "name": "a", "weight": weight}],
+                           admin={"http": "127.0.0.1:0", "token": "secret"})
+
+    path = config_file(text(1))
+    running = millrace(["run", "-c", str(path)])
+    running.expected_errors.add("reload_failed")
+    http = HttpClient(running.http_address, "secret")
+
+    def config():
+        metrics = Metrics(http.get("/metrics"))
+        return [metrics(f"millrace_config_{name}") for name in ("generation", "last_reload_success")]
+
+    assert config() == [1, 1]
+    with connect(running.address) as sock:
+        assert exchange(sock, b"12345")
+    wait_until(lambda: Metrics(http.get("/metrics")).sum("millrace_connections_active") == 0)
+    before = Metrics(http.get("/metrics"))
+    path.write_text(text(5), encoding="utf-8")
+    assert http.post("/api/v1/reload", {"plan": True}).json["applied"] is False
+    assert http.post("/api/v1/reload", {}).json["applied"] is True
+    assert config() == [2, 1]
+    after = Metrics(http.get("/metrics"))
+    assert after("millrace_backend_weight", pool="web", backend="a") == 5
+    assert not [key for key, value in before.counters.items() if after.samples[key] < value]
+    assert after("millrace_bytes_total", listener="web", direction="in") == 5
+    path.write_text("nonsense", encoding="utf-8")
+    assert http.post("/api/v1/reload", {}).status == 422
+    assert config() == [2, 0]
+    path.write_text(text(6), encoding="utf-8")
+    assert http.post("/api/v1/reload", {}).status == 200
+    assert config() == [3, 1]

@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "millrace/health/prober.hpp"
@@ -32,13 +33,20 @@ class HealthLog {
 
   void note(const health::Transition& transition, std::chrono::system_clock::time_point when);
 
-  [[nodiscard]] Counts counts(pool::BackendId id) const;
+  /// Of the backend of this name.
+  [[nodiscard]] Counts counts(pool::BackendId id, std::string_view backend) const;
   /// Oldest first.
   [[nodiscard]] std::vector<HealthChange> recent() const;
 
  private:
+  /// A row may go from a backend that has left to another one, which begins at 0.
+  struct Row {
+    std::string backend;
+    Counts counts{};
+  };
+
   mutable std::mutex mutex_;
-  std::map<std::size_t, Counts> counts_;  // by row of the BackendTable
+  std::map<std::size_t, Row> rows_;  // of the BackendTable
   std::deque<HealthChange> recent_;
 };
 

@@ -11,6 +11,7 @@ namespace millrace::health {
 enum class Cause : std::uint8_t {
   succeeded,      // a probe
   ejection_over,  // without probes: the time was up
+  unprobed,       // a reload turned its probes off
   failures,       // of real traffic, in a row
   refused,        // a probe, from here on
   timeout,
@@ -19,7 +20,7 @@ enum class Cause : std::uint8_t {
   unexpected,  // the answer, or that there was none before the end
   other,
 };
-inline constexpr unsigned kCauses = 9;
+inline constexpr unsigned kCauses = 10;
 [[nodiscard]] std::string_view name(Cause cause);
 /// What a change by this cause leads to.
 [[nodiscard]] pool::HealthState outcome(Cause cause);

@@ -5,13 +5,14 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
-#include <vector>
 
 #include "millrace/base/counter.hpp"
+#include "millrace/base/stable_array.hpp"
 #include "millrace/base/thread_clock.hpp"
 #include "millrace/base/time.hpp"
 #include "millrace/flow/close_reason.hpp"
 #include "millrace/flow/traffic.hpp"
+#include "millrace/pool/snapshot.hpp"
 
 namespace millrace::worker {
 
@@ -106,10 +107,13 @@ struct alignas(64) BackendCounters {
   flow::Traffic traffic;
 
   void note_connected(Nanos took);
+  /// The row belongs to another backend from now on.
+  void reset();
 };
 
 struct Counters {
-  Counters(std::size_t listener_count, std::size_t backend_rows) : listeners(listener_count), backends(backend_rows) {}
+  Counters(std::size_t listener_count, std::size_t backend_rows)
+      : listeners(pool::kListenersMax, listener_count), backends(pool::kBackendsMax, backend_rows) {}
 
   Counter accepted;
   Counter accept_errors;  // EMFILE and the like: accepting paused
@@ -123,8 +127,9 @@ struct Counters {
   UdpCounters udp;
   flow::FlowTotals flows;
   ThreadClock busy;
-  std::vector<ListenerCounters> listeners;  // by index
-  std::vector<BackendCounters> backends;    // by row
+  // Grown by the thread that changes the configuration, before any worker hears of it.
+  StableArray<ListenerCounters> listeners;  // by index
+  StableArray<BackendCounters> backends;    // by row
 
   [[nodiscard]] std::uint64_t refused_total() const;
 };

@@ -26,10 +26,15 @@ TEST_CASE("HealthLog: counts by backend and cause, and keeps the last changes") 
   CHECK(recent.back().time == "2023-11-14T22:13:20.042Z");
   CHECK(recent.back().to == "up");
   CHECK(recent.back().pool == "web");
-  const HealthLog::Counts counts = log.counts(pool::BackendId{3});
+  const HealthLog::Counts counts = log.counts(pool::BackendId{3}, "a");
   CHECK(counts[static_cast<std::size_t>(health::Cause::refused)] == 250);
   CHECK(counts[static_cast<std::size_t>(health::Cause::succeeded)] == 1);
-  CHECK(log.counts(pool::BackendId{4}) == HealthLog::Counts{});
+  CHECK(log.counts(pool::BackendId{4}, "a") == HealthLog::Counts{});
+  CHECK(log.counts(pool::BackendId{3}, "b") == HealthLog::Counts{});
+  target.backend = "b";  // the row goes to another one
+  note(health::Cause::failures, {});
+  CHECK(log.counts(pool::BackendId{3}, "a") == HealthLog::Counts{});
+  CHECK(log.counts(pool::BackendId{3}, "b")[static_cast<std::size_t>(health::Cause::failures)] == 1);
 }
 
 }  // namespace millrace::admin
