@@ -43,7 +43,7 @@ class Page {
     metric.label = std::move(labels);
     metric.histogram = std::move(histogram);
   }
-  void add(Labels labels, const Bytes& both) {
+  void add(const Labels& labels, const Bytes& both) {
     add(with(labels, "direction", "in"), both.in);
     add(with(labels, "direction", "out"), both.out);
   }
