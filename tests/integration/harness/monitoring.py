@@ -61,13 +61,21 @@ class Prometheus:
                 [program("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
                  "--web.listen-address=127.0.0.1:0"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._port = int(wait_until(self._listening, what=self._tail).group(1))
+        wait_until(self._is_ready, what=self._tail)
 
     def _tail(self):
-        return "Prometheus to listen; it says:\n" + self._log.read_text(errors="replace")[-2000:]
+        return "Prometheus to be ready; it says:\n" + self._log.read_text(errors="replace")[-2000:]
 
     def _listening(self):
         assert self._process.poll() is None, self._tail()
         return re.search(r'"Listening on" address=127\.0\.0\.1:(\d+)', self._log.read_text(errors="replace"))
+
+    def _is_ready(self):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=DEADLINE) as answer:
+                return answer.status == 200
+        except urllib.error.HTTPError:
+            return False
 
     def get(self, path, **parameters):
         """The data of an answer of its API; an error is one of the test, too."""
@@ -80,12 +88,7 @@ class Prometheus:
 
     def query(self, query):
         """The series of an instant query, as [(labels, value)]."""
-        try:
-            return [(series["metric"], float(series["value"][1])) for series in self.get("query", query=query)["result"]]
-        except AssertionError as error:
-            if "503" in str(error):  # it has only begun
-                return []
-            raise
+        return [(series["metric"], float(series["value"][1])) for series in self.get("query", query=query)["result"]]
 
     def close(self):
         self._process.terminate()
