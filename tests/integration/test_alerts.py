@@ -23,7 +23,6 @@ WELL = {
     'up{job="millrace",instance="a"}': "1x60",
     'millrace_build_info{instance="a"}': "1x60",
     'millrace_config_last_reload_success{instance="a"}': "1x60",
-    'millrace_connections_limit{instance="a"}': "1000x60",
     'millrace_connections_active{instance="a",listener="web"}': "100x60",
     'millrace_connections_total{instance="a",listener="web"}': "0+6000x60",
     'millrace_connections_refused_total{instance="a",listener="web",reason="denied"}': "0+6000x60",
@@ -73,8 +72,6 @@ CASES = {
     "MillraceConnectSlow": ({SLOWER: "0+3000x60"}, [], {SLOWER: "0+5970x60"}),
     "MillraceConnectionsRefused": ({REFUSED % "connect_failed": "0+1x60"}, [], {REFUSED % "client_gone": "0+600x60"}),
     "MillraceClientsLimited": ({REFUSED % "rate_limit": "0+600x60"}, [], {REFUSED % "rate_limit": "0+60x60"}),
-    "MillraceNearLimit": ({'millrace_connections_active{instance="a",listener="web"}': "900x60"}, [],
-                          {'millrace_connections_active{instance="a",listener="web"}': "700x60"}),
     "MillraceBackendResets": ({RESETS: "0+3000x60"}, [], {RESETS: "0+600x60"}),
     "MillraceUdpDrops": ({DROPPED: "0+120x60"}, [], {}),
 }
