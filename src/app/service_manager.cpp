@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ctime>
 #include <system_error>
 
 #include "grouped.hpp"
@@ -25,6 +26,13 @@ ServiceManager::ServiceManager()
 void ServiceManager::ready(const LiveCounts& counts) {
   last_status_ = status_line(counts);
   send("READY=1\nSTATUS=" + last_status_);
+}
+
+void ServiceManager::reloading() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  const std::int64_t microseconds = std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000;
+  send(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", microseconds));
 }
 
 void ServiceManager::status(const LiveCounts& counts) {

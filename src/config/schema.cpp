@@ -247,8 +247,11 @@ constexpr std::array kPoolKeys = {
     not_built<Pool>("transparent"),
     not_built<Pool>("slow_start"),
     value<&Pool::fail_open, Flag>("fail_open", "When every backend is down: try them all rather than refuse everyone."),
-    not_built<Pool>("on_down"),
-    not_built<Pool>("drain_timeout"),
+    value<&Pool::on_down, Word<OnDown>>("on_down",
+                                        "What becomes of the TCP connections of a backend that is not up any more."),
+    value<&Pool::drain_timeout, Duration<Zero::allowed>>(
+        "drain_timeout",
+        R"(How long the connections of a backend that a reload has taken out may live on. "0s": as long as they like.)"),
     value<&Pool::max_connections_per_backend, Whole<0, kConnectionsMax>>(
         "max_connections_per_backend", "For backends without a max_connections of their own. 0: no limit."),
     not_built<Pool>("queue_timeout"),

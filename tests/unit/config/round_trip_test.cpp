@@ -164,6 +164,8 @@ connect_timeout = "5s"
 retries = 2
 source = []
 fail_open = true
+on_down = "keep"
+drain_timeout = "5m"
 max_connections_per_backend = 0
 backends = [
   { name = "10.0.0.1:80", address = "10.0.0.1:80", weight = 1, backup = false, max_connections = 0 },
