@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "capacity.hpp"
+#include "http.hpp"
 #include "listening.hpp"
 #include "millrace/admin/control_server.hpp"
 #include "millrace/admin/operator.hpp"
@@ -169,6 +170,8 @@ class Balancer {
     if (!start_workers(features.value())) return false;
     start_operator();
     start_control();
+    accepting_.store(true, std::memory_order_relaxed);
+    start_http();
     log::info("ready", {{"workers", capacity_.workers},
                         {"listeners", config_.listeners.size()},
                         {"backends", pool::backend_rows(config_)}});
@@ -266,10 +269,17 @@ class Balancer {
     }
   }
 
+  void start_http() {
+    http_ = HttpService::start(config_.admin,
+                               {.ready = [this] { return accepting_.load(std::memory_order_relaxed); },
+                                .ask = [this](std::string_view request) { return admin::answer(request, *operator_); },
+                                .metrics = [] { return std::string(); }});
+  }
+
   [[nodiscard]] LiveCounts live_counts() const {
     LiveCounts counts{.workers = workers_.size(), .connections = admission_->connections(), .stopping = stopping_};
-    const pool::Directory directory = operator_->directory();
-    const pool::Snapshot& snapshot = *directory.snapshot();
+    const std::shared_ptr<const pool::Snapshot> now = operator_->snapshot();
+    const pool::Snapshot& snapshot = *now;
     for (const auto& pool : snapshot.pools) {
       if (pool->retired) continue;
       counts.backends += pool->backends.size();
@@ -336,6 +346,7 @@ class Balancer {
       return;
     }
     stopping_ = true;
+    accepting_.store(false, std::memory_order_relaxed);  // before any listener closes
     const Nanos patience = reloader_->shutdown_timeout();
     log::info("stopping", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"},
                            {"connections", admission_->connections()},
@@ -346,6 +357,7 @@ class Balancer {
   }
 
   int finish() {
+    http_.reset();
     control_.reset();
     Leftovers left;
     std::uint64_t accepted = 0;
@@ -408,6 +420,7 @@ class Balancer {
   sigset_t signals_{};
   std::atomic<std::uint32_t> workers_running_{0};
   bool stopping_ = false;
+  std::atomic<bool> accepting_{false};  // for threads that look
   ServiceManager service_manager_;
   Watchdog watchdog_{0, Nanos(0)};
   Instant report_at_{};
@@ -417,6 +430,7 @@ class Balancer {
   std::unique_ptr<admin::Operator> operator_;
   std::unique_ptr<Reloader> reloader_;
   std::unique_ptr<admin::ControlServer> control_;
+  std::unique_ptr<HttpService> http_;
 };
 
 }  // namespace

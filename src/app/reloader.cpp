@@ -169,7 +169,7 @@ std::vector<std::vector<io::Fd>> Reloader::keep_draining(const Bound& bound) {
 
 /// After a reload that failed: workers may have stopped to drain some.
 void Reloader::take_back_sockets() {
-  const std::shared_ptr<const pool::Snapshot> snapshot = parts_.desk.directory().snapshot();
+  const std::shared_ptr<const pool::Snapshot> snapshot = parts_.desk.snapshot();
   parts_.desk.set_sockets(parts_.sockets.by_worker(parts_.sockets.now(), *snapshot));
 }
 

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "addresses.hpp"
+#include "admin_keys.hpp"
 #include "backends.hpp"
 #include "codec.hpp"
 #include "json_schema.hpp"
@@ -190,8 +191,12 @@ constexpr std::array kAdminKeys = {
         "socket",
         "The unix socket of the commands that talk to a running balancer; its folder must "
         "exist. Empty: none."),
-    not_built<Admin>("http"),
-    not_built<Admin>("token"),
+    value<&Admin::http, HttpAddress>(
+        "http",
+        "Where the dashboard, /metrics, /healthz, /readyz and /api/v1 are served; another address than a loopback one "
+        "needs a token. Empty: nowhere."),
+    value<&Admin::token, Token>(
+        "token", "The secret that changes over HTTP need, and on another address than a loopback one everything."),
 };
 
 constexpr std::array kListenerKeys = {

@@ -92,6 +92,7 @@ class Operator {
   /// For Reload: workers have these from now on, without anything else changing.
   void set_sockets(std::vector<std::vector<worker::ListenerSocket>> sockets);
   [[nodiscard]] pool::Directory directory() const { return state()->directory; }
+  [[nodiscard]] std::shared_ptr<const pool::Snapshot> snapshot() const { return state()->directory.snapshot(); }
 
   [[nodiscard]] Status status() const;
   /// The backend's status afterwards.

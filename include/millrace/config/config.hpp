@@ -50,6 +50,8 @@ inline constexpr std::size_t kSocketPathMax = 107;
 
 struct Admin {
   std::string socket = "/run/millrace/control.sock";  // of the commands that talk to a running balancer; empty: none
+  std::string http = "127.0.0.1:9900";                // an IP address or `*:PORT`, as it was written; empty: none
+  std::string token;  // for changes over HTTP, and for all of it but on a loopback address; may be empty
 
   friend bool operator==(const Admin&, const Admin&) = default;
 };
