@@ -75,6 +75,7 @@ class BuggyIo final : public io::Io {
   }
   void set_keepalive(io::Fd fd) override { real_.set_keepalive(fd); }
   io::ReceiveQueue receive_queue(io::Fd fd) override { return real_.receive_queue(fd); }
+  io::TcpInfo tcp_info(io::Fd fd) override { return real_.tcp_info(fd); }
   io::FdResult open_datagram(const io::DatagramSocketOptions& options) override { return real_.open_datagram(options); }
   io::ReceivedDatagrams received(io::BufferId buffer) override;
   std::optional<io::DatagramError> take_error(io::Fd fd) override;

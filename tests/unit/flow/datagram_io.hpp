@@ -81,6 +81,7 @@ class DatagramIo final : public io::Io {
   int shutdown_write(io::Fd) override { return 0; }
   void set_keepalive(io::Fd) override {}
   io::ReceiveQueue receive_queue(io::Fd) override { return {}; }
+  io::TcpInfo tcp_info(io::Fd) override { return {}; }
   std::uint32_t bytes_unsent(io::Fd) override { return 0; }
   net::Endpoint peer(io::Fd) override { return {}; }
   net::Endpoint local(io::Fd) override { return {}; }

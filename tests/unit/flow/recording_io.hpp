@@ -57,6 +57,7 @@ class RecordingIo final : public io::Io {
     net::Endpoint source;
     bool keepalive = false;
     io::ReceiveQueue queue;  // what receive_queue answers
+    io::TcpInfo info;        // what tcp_info answers
   };
 
   explicit RecordingIo(io::BufferGroup::Options buffers) : buffers_(buffers) { sockets[kClient] = {}; }
@@ -103,6 +104,7 @@ class RecordingIo final : public io::Io {
   io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source) override;
   void set_keepalive(Fd fd) override;
   io::ReceiveQueue receive_queue(Fd fd) override;
+  io::TcpInfo tcp_info(Fd fd) override;
   void recv_datagrams(OpTag /*tag*/, Fd /*fd*/) override { breach("recv_datagrams on a TCP flow"); }
   void send_datagrams(OpTag /*tag*/, Fd /*fd*/, const io::DatagramsToSend& /*message*/) override {
     breach("send_datagrams on a TCP flow");

@@ -108,6 +108,7 @@ class FakeIo final : public io::Io {
   }
   void set_keepalive(io::Fd /*fd*/) override { violate("set_keepalive"); }
   io::ReceiveQueue receive_queue(io::Fd /*fd*/) override { return {}; }
+  io::TcpInfo tcp_info(io::Fd /*fd*/) override { return {}; }
   std::uint32_t bytes_unsent(io::Fd /*fd*/) override { return 0; }
   net::Endpoint peer(io::Fd /*fd*/) override { return {}; }
   net::Endpoint local(io::Fd /*fd*/) override { return {}; }
