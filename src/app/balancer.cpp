@@ -15,6 +15,7 @@
 
 #include "capacity.hpp"
 #include "listening.hpp"
+#include "millrace/accesslog/writer.hpp"
 #include "millrace/admin/control_server.hpp"
 #include "millrace/admin/operator.hpp"
 #include "millrace/admin/protocol.hpp"
@@ -122,6 +123,24 @@ std::unique_ptr<worker::SourceLimits> make_source_limits(const config::Config& c
   return any ? std::make_unique<worker::SourceLimits>(rules, random_seed()) : nullptr;
 }
 
+accesslog::Targets access_log_targets(const config::Config& config, const pool::Snapshot& snapshot) {
+  accesslog::Targets targets;
+  for (const config::Listener& listener : config.listeners) {
+    const bool text = listener.access_log_format == config::LogFormat::text;
+    targets.listeners.push_back({.listener = listener.name,
+                                 .path = listener.access_log == "off" ? "" : listener.access_log,
+                                 .format = text ? accesslog::Format::text : accesslog::Format::json});
+  }
+  for (const pool::Pool& pool : snapshot.pools) {
+    targets.pools.push_back(pool.name);
+    for (const pool::Backend& backend : pool.backends) {
+      targets.backends.resize(std::max(targets.backends.size(), pool::row(backend.id) + 1));
+      targets.backends[pool::row(backend.id)] = backend.name;
+    }
+  }
+  return targets;
+}
+
 /// Over all workers; from clients and from backends together.
 struct UdpSums {
   std::uint64_t sessions = 0;
@@ -197,6 +216,10 @@ class Balancer {
                            {"upstream_sockets", std::uint64_t{capacity_.upstream_sockets} * capacity_.workers},
                            {"io_uring", features.value().to_string()}});
     warn_of_limits();
+    access_log_ = std::make_unique<accesslog::Writer>(capacity_.workers);
+    if (std::string problem = access_log_->set_targets(access_log_targets(config_, snapshot_)); !problem.empty()) {
+      return fail(problem);
+    }
     PassedSockets passed = receive_passed_sockets();
     Result<Listening> listening = open_listeners(config_, capacity_.workers, passed);
     if (!listening) return fail(listening.error());
@@ -243,7 +266,8 @@ class Balancer {
                                 .capacity = capacity_,
                                 .features = features,
                                 .sockets = listening_.sockets[i],
-                                .longest_wait = watchdog_.period()};
+                                .longest_wait = watchdog_.period(),
+                                .access_log = &access_log_->queue(i)};
       workers_.push_back(std::make_unique<WorkerThread>(std::move(setup), snapshot_, table_, *admission_,
                                                         source_limits_.get(), prober_.get()));
       const std::string problem = workers_.back()->start([this] {
@@ -337,6 +361,7 @@ class Balancer {
       if (signal == kAllWorkersEnded) return;
       if (signal == SIGTERM || signal == SIGINT) stop(signal);
       if (signal == SIGHUP) log::warn("reload_refused", {{"reason", "reloading is not built yet; restart instead"}});
+      if (signal == SIGUSR1) access_log_->reopen();
       if (signal == SIGUSR2) log::warn("upgrade_refused", {{"reason", "binary upgrade is not built yet"}});
     }
   }
@@ -382,6 +407,7 @@ class Balancer {
       udp.add(counters.udp);
       access.add(counters);
     }
+    access_log_->stop();
     prober_->stop();
     remove_socket_files(listening_);
     log::info("stopped", {{"accepted", accepted},
@@ -396,6 +422,8 @@ class Balancer {
                           {"buffers", left.buffers},
                           {"upstream_sockets", left.upstream_sockets},
                           {"sources_counted", source_limits_ == nullptr ? 0 : source_limits_->counted()},
+                          {"access_log_lines", access_log_->lines()},
+                          {"access_log_dropped", access_log_->dropped() + access_log_->lost()},
                           {"udp_sessions", udp.sessions},
                           {"udp_evicted", udp.evicted},
                           {"datagrams_in", udp.datagrams_in},
@@ -422,6 +450,7 @@ class Balancer {
   Watchdog watchdog_{0, Nanos(0)};
   Instant report_at_{};
   // Threads last: they end before what they use.
+  std::unique_ptr<accesslog::Writer> access_log_;
   std::unique_ptr<ProberThread> prober_;
   std::vector<std::unique_ptr<WorkerThread>> workers_;
   std::unique_ptr<admin::Operator> operator_;

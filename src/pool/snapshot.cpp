@@ -67,7 +67,8 @@ Listener build_listener(const config::Listener& from, const std::vector<Pool>& p
           .allow = net::CidrSet(from.allow),
           .deny = net::CidrSet(from.deny),
           .max_connections_per_ip = from.max_connections_per_ip,
-          .connection_rate_per_ip = from.connection_rate_per_ip};
+          .connection_rate_per_ip = from.connection_rate_per_ip,
+          .access_log = from.access_log != "off"};
 }
 
 }  // namespace

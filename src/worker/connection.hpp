@@ -17,16 +17,17 @@ struct Worker::Connection {
 
   flow::TcpFlow flow;
   pool::TriedSet tried;
-  Instant connect_began{};          // of the last attempt
-  std::uint64_t client_hash = 0;    // source_hash only
-  std::uint32_t listener;           // index into Snapshot::listeners
-  std::uint32_t source_hold = 0;    // of its address, in Access
-  std::uint32_t backend = 0;        // index into the pool's backends; meaningful while holds_backend
-  std::uint16_t attempts = 0;       // connects begun
-  std::uint16_t gather_stamp = 0;   // of Gathering
-  bool holds_backend = false;       // it is counted in the backend's active connections
-  bool admitted = false;            // it is counted in Admission
-  bool queued_for_buffers = false;  // it has an entry in starved_
+  accesslog::Record* record = nullptr;  // in AccessRecords; null: it is not logged
+  Instant connect_began{};              // of the last attempt
+  std::uint64_t client_hash = 0;        // source_hash only
+  std::uint32_t listener;               // index into Snapshot::listeners
+  std::uint32_t source_hold = 0;        // of its address, in Access
+  std::uint32_t backend = 0;            // index into the pool's backends; meaningful while holds_backend
+  std::uint16_t attempts = 0;           // connects begun
+  std::uint16_t gather_stamp = 0;       // of Gathering
+  bool holds_backend = false;           // it is counted in the backend's active connections
+  bool admitted = false;                // it is counted in Admission
+  bool queued_for_buffers = false;      // it has an entry in starved_
 };
 
 struct Worker::ListenerState {

@@ -43,7 +43,7 @@ UdpRelay::UdpRelay(const Shared& shared, std::span<const ListenerSocket> sockets
       outbox_(shared.io, kMessagesMax),
       departures_(kDepartures) {
   for (const ListenerSocket& socket : sockets) {
-    sockets_.push_back({.fd = socket.fd, .listener = socket.listener});
+    sockets_.push_back({.fd = socket.fd, .listener = socket.listener, .address = io_.local(socket.fd)});
     if (std::find(listeners_.begin(), listeners_.end(), socket.listener) == listeners_.end()) {
       listeners_.push_back(socket.listener);
     }
@@ -136,6 +136,7 @@ void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instan
   }
   shared_.counters.listeners[session->listener].traffic.from_clients.add(received.payload.size());
   counters_of(*session).traffic.from_clients.add(received.payload.size());
+  session->bytes_from_client += received.payload.size();
   if (!outbox_.add(*session, flow::Direction::to_backend, way_to_backend(*session), buffer, received.payload,
                    received.segment_bytes)) {
     count_drop(Drop::no_memory, 1);
@@ -210,7 +211,19 @@ void UdpRelay::close(UdpSession& session, CloseReason reason, Instant now) {
   counters_.sessions_closed[static_cast<std::size_t>(reason)].add();
   shared_.counters.listeners[session.listener].ended.add();
   shared_.access.leave(session.listener, session.source_hold);
+  if (shared_.records.wants(shared_.snapshot.listeners[session.listener])) log_end(session, reason);
   sessions_.close(session);
+}
+
+void UdpRelay::log_end(const UdpSession& session, CloseReason reason) {
+  const ListeningSocket& socket = sockets_[session.key.socket];
+  net::IpEndpoint local = session.key.local;
+  local.set_port(socket.address.port());
+  shared_.records.end({.listener = session.listener,
+                       .pool = shared_.snapshot.listeners[session.listener].pool,
+                       .client = session.key.client.to_endpoint(),
+                       .local = local.family() == net::Family::none ? socket.address : local.to_endpoint()},
+                      session, pool_of(session.listener).backends[session.backend], flow::name(reason), io_.now());
 }
 
 // ---- the way to a backend ----

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "access.hpp"
+#include "access_records.hpp"
 #include "connection.hpp"
 #include "gathering.hpp"
 #include "millrace/base/assert.hpp"
@@ -59,6 +60,7 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
           .io = io, .timers = timers_, .pipes = pipes_, .coalescer = coalescer_, .totals = totals_, .now = io.now()},
       pools_(snapshot, table),
       access_(std::make_unique<Access>(snapshot, source_limits)),
+      records_(std::make_unique<AccessRecords>(options.access_log, options.index, options.slots)),
       gathering_(std::make_unique<Gathering>()),
       connections_(options.slots) {
   for (std::size_t i = 0; i < snapshot.listeners.size(); ++i) {
@@ -68,7 +70,8 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
                              .max_duration = listener.max_connection_duration,
                              .keepalive = listener.keepalive,
                              .forwarding = forwarding_of(listener.forwarding),
-                             .traffic = &counters_.listeners[i].traffic});
+                             .traffic = &counters_.listeners[i].traffic,
+                             .tcp_info = listener.access_log});
   }
   next_source_.resize(snapshot.pools.size());
   begin_out_of_step();
@@ -87,6 +90,7 @@ Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& t
                                                        .table = table_,
                                                        .admission = admission_,
                                                        .access = *access_,
+                                                       .records = *records_,
                                                        .pools = pools_,
                                                        .probes = probes_,
                                                        .counters = counters_,
@@ -144,6 +148,7 @@ bool Worker::pass(Instant wait_until) {
   }
   if (udp_ != nullptr) udp_->end_of_pass(context_.now);
   adapt_gathering();
+  records_->end_of_pass();
   if (!finished()) return true;
   mailbox_.close();
   pipes_.trim();

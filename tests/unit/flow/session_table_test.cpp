@@ -185,8 +185,8 @@ TEST_CASE("SessionTable: against a simple model, at random") {
   CHECK(table.size() == 0);
 }
 
-TEST_CASE("SessionTable: a session takes at most 360 bytes") {
-  CHECK(SessionTable::session_bytes() <= 360);
+TEST_CASE("SessionTable: a session takes at most 384 bytes") {
+  CHECK(SessionTable::session_bytes() <= 384);
 }
 
 }  // namespace millrace::flow
