@@ -37,6 +37,19 @@ bool use_colours() {
          std::getenv("NO_COLOR") == nullptr;  // NOLINT(concurrency-mt-unsafe): one thread
 }
 
+/// Of a message that may have several.
+std::string printable_lines(const std::string& text) {
+  std::string out;
+  std::size_t from = 0;
+  for (;;) {
+    const std::size_t end = text.find('\n', from);
+    out += admin::printable(std::string_view(text).substr(from, end - from));
+    if (end == std::string::npos) return out;
+    out += '\n';
+    from = end + 1;
+  }
+}
+
 /// The result of a command; empty after its problem has been printed.
 std::optional<json> ask(admin::ControlClient& client, json request) {
   request["version"] = admin::kProtocolVersion;
@@ -52,7 +65,7 @@ std::optional<json> ask(admin::ControlClient& client, json request) {
   }
   if (answer["ok"] == true && answer.contains("result")) return answer["result"];
   const json error = answer.value("error", json::object());
-  fail(error.is_object() ? admin::printable(error.value("message", "it failed")) : "it failed");
+  fail(error.is_object() ? printable_lines(error.value("message", "it failed")) : "it failed");
   return std::nullopt;
 }
 
@@ -226,6 +239,11 @@ int list_connections(const ControlTarget& target, const ConnectionsWanted& wante
 int kill_connection(const ControlTarget& target, const std::string& id) {
   return show<std::string>(target, ask(target, {{"command", "kill"}, {"id", id}}),
                            [](const std::string& killed) { return admin::printable(killed) + ": killed\n"; });
+}
+
+int reload(const ControlTarget& target, bool plan) {
+  return show<admin::ReloadReport>(target, ask(target, {{"command", "reload"}, {"plan", plan}}),
+                                   [](const admin::ReloadReport& report) { return admin::to_text(report); });
 }
 
 int explain_choice(const ControlTarget& target, const std::string& client, const std::string& listener) {

@@ -67,12 +67,14 @@ void AccessRecords::turned_away(const Arrival& arrival, std::string_view reason,
   queue_->push(record);
 }
 
-void AccessRecords::end(const Arrival& arrival, const flow::UdpSession& session, const pool::Backend& backend,
-                        std::string_view reason, Instant now) {
+void AccessRecords::end(const Arrival& arrival, const flow::UdpSession& session, std::string_view reason, Instant now) {
   Record record = make(arrival);
   record.udp = true;
   note_id(record, session.id);
-  if (session.attempts > 0) note_attempt(record, backend);
+  if (session.attempts > 0) {
+    record.backend = session.backend;
+    record.upstream = session.backend_address.to_endpoint();
+  }
   record.attempts = session.attempts;
   record.close_reason = reason;
   record.ended = now;

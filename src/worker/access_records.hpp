@@ -38,9 +38,8 @@ class AccessRecords {
   void end(Record* record, const flow::TcpFlow& flow, std::uint32_t attempts, Instant now);
   /// A client for which nothing was done.
   void turned_away(const Arrival& arrival, std::string_view reason, Instant now);
-  /// A session that ends. `backend`: the one that it was led to last, when there was one.
-  void end(const Arrival& arrival, const flow::UdpSession& session, const pool::Backend& backend,
-           std::string_view reason, Instant now);
+  /// A session that ends.
+  void end(const Arrival& arrival, const flow::UdpSession& session, std::string_view reason, Instant now);
 
   void end_of_pass() {
     if (queue_ != nullptr) queue_->end_of_pass();

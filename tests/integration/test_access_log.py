@@ -425,3 +425,35 @@ def test_wrk_and_curl_through_nginx(logging, closing, tmp_path, log):
         # A request that wrk has given up at its end may or may not be in the log of the server.
         assert abs(server.requests() - mine) <= 20
     assert len(answered) > 100
+
+
+def test_reload_changes_the_files(millrace, backend, tmp_path):
+    """What ends after a reload is in the new file; a file that cannot be opened changes nothing."""
+    server = backend(echo, name="alpha")
+    first, second = Log(tmp_path / "first.log"), Log(tmp_path / "second.log")
+
+    def text(path):
+        return make_config([server], listener={"access_log": str(path)})
+
+    running = millrace(text(first.path))
+    file = tmp_path / "millrace-0.toml"
+    assert file.exists()
+    with connect(running.address) as client:
+        assert exchange(client)
+    first.only()
+    with connect(running.address) as client:
+        assert exchange(client)
+        file.write_text(text(second.path), encoding="utf-8")
+        running.signal(signal.SIGHUP)
+        running.wait_event("reloaded")
+        assert exchange(client)
+    line = second.only()
+    assert (line["backend"], line["bytes_in"]) == ("alpha", 8)
+    running.expected_errors = {"reload_failed"}
+    file.write_text(text(tmp_path / "no" / "such.log"), encoding="utf-8")
+    running.signal(signal.SIGHUP)
+    assert "make its folder" in running.wait_event("reload_failed")["reason"]
+    with connect(running.address) as client:
+        assert exchange(client)
+    second.wait(2)
+    first.only()
