@@ -1,12 +1,11 @@
 #include "millrace/admin/metrics.hpp"
 
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
+#include <fmt/format.h>
 
-#include <array>
 #include <chrono>
-#include <limits>
+#include <iterator>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -18,30 +17,24 @@ namespace millrace::admin {
 
 namespace {
 
-using prometheus::ClientMetric;
-using prometheus::MetricFamily;
-using prometheus::MetricType;
-using Labels = std::vector<ClientMetric::Label>;
+struct Label {
+  std::string name;
+  std::string value;
+};
+using Labels = std::vector<Label>;
 
+/// Written by hand rather than by prometheus-cpp, of which distributions have no archive for a static build.
 class Page {
  public:
-  /// What add() adds to from here on.
-  void begin(std::string name, std::string help, MetricType type) {
-    families_.push_back({.name = std::move(name), .help = std::move(help), .type = type, .metric = {}});
-  }
-  void counter(std::string name, std::string help) { begin(std::move(name), std::move(help), MetricType::Counter); }
-  void gauge(std::string name, std::string help) { begin(std::move(name), std::move(help), MetricType::Gauge); }
+  void counter(std::string name, std::string_view help) { begin(std::move(name), help, "counter"); }
+  void gauge(std::string name, std::string_view help) { begin(std::move(name), help, "gauge"); }
+  void histogram(std::string name, std::string_view help) { begin(std::move(name), help, "histogram"); }
+
+  // All that follow add to the family that was begun last.
 
   template <class Number>
-  void add(Labels labels, Number value) {
-    ClientMetric& metric = families_.back().metric.emplace_back();
-    metric.label = std::move(labels);
-    metric.counter.value = metric.gauge.value = static_cast<double>(value);
-  }
-  void add(Labels labels, ClientMetric::Histogram histogram) {
-    ClientMetric& metric = families_.back().metric.emplace_back();
-    metric.label = std::move(labels);
-    metric.histogram = std::move(histogram);
+  void add(const Labels& labels, Number value) {
+    add_sample("", labels, value);
   }
   void add(const Labels& labels, const Bytes& both) {
     add(with(labels, "direction", "in"), both.in);
@@ -64,10 +57,57 @@ class Page {
     const auto found = reasons.find(std::string(reason));
     return found == reasons.end() ? 0 : found->second;
   }
-  [[nodiscard]] std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
+  void add(const Labels& labels, const ConnectTimes& times) {
+    std::uint64_t below = 0;
+    for (std::size_t i = 0; i < worker::kConnectTimes.size() && i < times.classes.size(); ++i) {
+      below += times.classes[i];
+      const double bound = std::chrono::duration<double>(worker::kConnectTimes[i]).count();
+      add_sample("_bucket", with(labels, "le", fmt::format("{}", bound)), below);
+    }
+    add_sample("_bucket", with(labels, "le", "+Inf"), times.count);
+    add_sample("_sum", labels, times.total_seconds);
+    add_sample("_count", labels, times.count);
+  }
+  [[nodiscard]] std::string take() { return std::move(text_); }
 
  private:
-  std::vector<MetricFamily> families_;
+  void begin(std::string name, std::string_view help, std::string_view type) {
+    name_ = std::move(name);
+    text_ += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name_, help, name_, type);
+  }
+  template <class Number>
+  void add_sample(std::string_view suffix, const Labels& labels, Number value) {
+    text_ += name_;
+    text_ += suffix;
+    char separator = '{';
+    for (const Label& label : labels) {
+      text_ += separator;
+      text_ += label.name;
+      text_ += "=\"";
+      add_escaped(label.value);
+      text_ += '"';
+      separator = ',';
+    }
+    if (!labels.empty()) text_ += '}';
+    if constexpr (std::is_same_v<Number, bool>) {
+      text_ += value ? " 1\n" : " 0\n";
+    } else {
+      fmt::format_to(std::back_inserter(text_), " {}\n", value);
+    }
+  }
+  void add_escaped(std::string_view value) {
+    for (const char c : value) {
+      if (c == '\\' || c == '"') text_ += '\\';
+      if (c == '\n') {
+        text_ += "\\n";
+      } else {
+        text_ += c;
+      }
+    }
+  }
+
+  std::string name_;
+  std::string text_;
 };
 
 void add_process(Page& page, const Status& status) {
@@ -91,16 +131,16 @@ void for_listeners(const Status& status, Add add) {
 
 void add_listeners(Page& page, const Status& status) {
   page.counter("millrace_connections_total", "Connections that were accepted, refused ones included; UDP: sessions.");
-  for_listeners(status, [&](Labels labels, const ListenerStatus& l) { page.add(std::move(labels), l.connections); });
+  for_listeners(status, [&](const Labels& labels, const ListenerStatus& l) { page.add(labels, l.connections); });
   page.gauge("millrace_connections_active", "Connections that were taken on and have not ended; UDP: sessions.");
-  for_listeners(status, [&](Labels labels, const ListenerStatus& l) { page.add(std::move(labels), l.active); });
+  for_listeners(status, [&](const Labels& labels, const ListenerStatus& l) { page.add(labels, l.active); });
   page.counter("millrace_connections_refused_total",
                "Connections that were closed before they had a backend; UDP: messages of clients without a session.");
   for_listeners(status, [&](const Labels& labels, const ListenerStatus& l) {
     page.add<worker::Refusal>(labels, l.refused, worker::kRefusals);
   });
   page.counter("millrace_bytes_total", "Bytes that came from clients (in) and went to them (out).");
-  for_listeners(status, [&](Labels labels, const ListenerStatus& l) { page.add(std::move(labels), l.bytes); });
+  for_listeners(status, [&](const Labels& labels, const ListenerStatus& l) { page.add(labels, l.bytes); });
 }
 
 template <class Add>
@@ -112,24 +152,9 @@ void for_backends(const Status& status, Add add) {
   }
 }
 
-ClientMetric::Histogram histogram_of(const ConnectTimes& times) {
-  ClientMetric::Histogram histogram;
-  histogram.sample_count = times.count;
-  histogram.sample_sum = times.total_seconds;
-  std::uint64_t below = 0;
-  for (std::size_t i = 0; i < times.classes.size(); ++i) {
-    below += times.classes[i];
-    const double bound = i < worker::kConnectTimes.size()
-                             ? std::chrono::duration<double>(worker::kConnectTimes[i]).count()
-                             : std::numeric_limits<double>::infinity();
-    histogram.bucket.push_back({.cumulative_count = below, .upper_bound = bound});
-  }
-  return histogram;
-}
-
 void add_backend_state(Page& page, const Status& status) {
   page.gauge("millrace_backend_up", "1 when its health is up, whatever an operator said.");
-  for_backends(status, [&](Labels labels, const BackendStatus& b) { page.add(std::move(labels), b.health == "up"); });
+  for_backends(status, [&](const Labels& labels, const BackendStatus& b) { page.add(labels, b.health == "up"); });
   page.gauge("millrace_backend_state", "1 for the state that it is in, 0 for the others.");
   for_backends(status, [&](const Labels& labels, const BackendStatus& b) {
     for (const std::string_view state : {"up", "down", "ejected", "draining", "disabled", "removed"}) {
@@ -137,7 +162,7 @@ void add_backend_state(Page& page, const Status& status) {
     }
   });
   page.gauge("millrace_backend_weight", "Its weight now.");
-  for_backends(status, [&](Labels labels, const BackendStatus& b) { page.add(std::move(labels), b.weight); });
+  for_backends(status, [&](const Labels& labels, const BackendStatus& b) { page.add(labels, b.weight); });
   page.counter("millrace_backend_health_transitions_total", "Changes of its health, by what they led to and why.");
   for_backends(status, [&](const Labels& labels, const BackendStatus& b) {
     for (unsigned i = 0; i < health::kCauses; ++i) {
@@ -154,19 +179,17 @@ void add_backend_state(Page& page, const Status& status) {
 
 void add_backend_traffic(Page& page, const Status& status) {
   page.counter("millrace_backend_connections_total", "Connections that were established; UDP: sessions led to it.");
-  for_backends(status, [&](Labels labels, const BackendStatus& b) { page.add(std::move(labels), b.connections); });
+  for_backends(status, [&](const Labels& labels, const BackendStatus& b) { page.add(labels, b.connections); });
   page.gauge("millrace_backend_active", "Connections that chose it and have not ended, connecting ones included.");
-  for_backends(status, [&](Labels labels, const BackendStatus& b) { page.add(std::move(labels), b.active); });
+  for_backends(status, [&](const Labels& labels, const BackendStatus& b) { page.add(labels, b.active); });
   page.counter("millrace_backend_bytes_total", "Bytes that went to it from clients (in) and came from it (out).");
-  for_backends(status, [&](Labels labels, const BackendStatus& b) { page.add(std::move(labels), b.bytes); });
+  for_backends(status, [&](const Labels& labels, const BackendStatus& b) { page.add(labels, b.bytes); });
   page.counter("millrace_backend_connect_failures_total", "Connects that failed by its fault.");
   for_backends(status, [&](const Labels& labels, const BackendStatus& b) {
     page.add<worker::ConnectFailure>(labels, b.connect_failures, worker::kConnectFailures);
   });
-  page.begin("millrace_backend_connect_seconds", "How long connects took that succeeded.", MetricType::Histogram);
-  for_backends(status, [&](Labels labels, const BackendStatus& b) {
-    page.add(std::move(labels), histogram_of(b.connect_times));
-  });
+  page.histogram("millrace_backend_connect_seconds", "How long connects took that succeeded.");
+  for_backends(status, [&](const Labels& labels, const BackendStatus& b) { page.add(labels, b.connect_times); });
 }
 
 void add_totals(Page& page, const Status& status) {
@@ -196,7 +219,7 @@ std::string metrics_text(const Status& status) {
   add_backend_state(page, status);
   add_backend_traffic(page, status);
   add_totals(page, status);
-  return page.text();
+  return page.take();
 }
 
 }  // namespace millrace::admin
