@@ -111,11 +111,13 @@ class Page {
 };
 
 void add_process(Page& page, const Status& status) {
-  using Clock = std::chrono::system_clock;
   page.gauge("millrace_build_info", "The version, as a label; always 1.");
   page.add({{.name = "version", .value = status.version}}, 1);
   page.gauge("millrace_start_time_seconds", "When it started, in seconds since 1970.");
-  page.add({}, std::chrono::duration<double>(Clock::now().time_since_epoch()).count() - status.uptime_seconds);
+  page.add({}, status.started);
+  page.gauge("millrace_connections_limit",
+             "TCP connections that all listeners together may have; then accepting stops.");
+  page.add({}, status.max_connections);
   page.gauge("millrace_config_generation", "Counts the configurations that were applied, the first one included.");
   page.add({}, status.generation);
   page.gauge("millrace_config_last_reload_success", "0 when the last reload was refused, else 1.");
@@ -139,6 +141,12 @@ void add_listeners(Page& page, const Status& status) {
   for_listeners(status, [&](const Labels& labels, const ListenerStatus& l) {
     page.add<worker::Refusal>(labels, l.refused, worker::kRefusals);
   });
+  page.counter("millrace_tcp_retransmits_total",
+               "Segments sent again to clients, of connections that were asked about.");
+  for_listeners(status, [&](const Labels& labels, const ListenerStatus& l) { page.add(labels, l.tcp.retransmits); });
+  page.histogram("millrace_tcp_rtt_seconds",
+                 "Round trip times to clients at the end of connections that were asked about.");
+  for_listeners(status, [&](const Labels& labels, const ListenerStatus& l) { page.add(labels, l.tcp.rtt); });
   page.counter("millrace_bytes_total", "Bytes that came from clients (in) and went to them (out).");
   for_listeners(status, [&](const Labels& labels, const ListenerStatus& l) { page.add(labels, l.bytes); });
 }
@@ -188,6 +196,12 @@ void add_backend_traffic(Page& page, const Status& status) {
   for_backends(status, [&](const Labels& labels, const BackendStatus& b) {
     page.add<worker::ConnectFailure>(labels, b.connect_failures, worker::kConnectFailures);
   });
+  page.counter("millrace_backend_tcp_retransmits_total",
+               "Segments sent again to it, of connections that were asked about.");
+  for_backends(status, [&](const Labels& labels, const BackendStatus& b) { page.add(labels, b.tcp.retransmits); });
+  page.histogram("millrace_backend_tcp_rtt_seconds",
+                 "Round trip times to it at the end of connections that were asked about.");
+  for_backends(status, [&](const Labels& labels, const BackendStatus& b) { page.add(labels, b.tcp.rtt); });
   page.histogram("millrace_backend_connect_seconds", "How long connects took that succeeded.");
   for_backends(status, [&](const Labels& labels, const BackendStatus& b) { page.add(labels, b.connect_times); });
 }
@@ -204,6 +218,11 @@ void add_totals(Page& page, const Status& status) {
   page.add({}, status.udp.datagrams);
   page.counter("millrace_udp_dropped_total", "Datagrams of either side that were not forwarded.");
   page.add<worker::Drop>({}, status.udp.dropped, worker::kDrops);
+  page.counter("millrace_access_log_lines_total", "Lines that were written to access logs.");
+  page.add({}, status.access_log.lines);
+  page.counter("millrace_access_log_dropped_total", "Lines that were not: the writer was too slow, or the file full.");
+  page.add({{.name = "reason", .value = "queue_full"}}, status.access_log.dropped);
+  page.add({{.name = "reason", .value = "not_written"}}, status.access_log.lost);
   page.counter("millrace_worker_busy_seconds_total", "How long the thread of the worker has been running on a CPU.");
   for (const WorkerStatus& worker : status.workers) {
     page.add({{.name = "worker", .value = std::to_string(worker.index)}}, worker.busy_seconds);

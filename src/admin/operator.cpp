@@ -78,7 +78,11 @@ Error no_answer(std::size_t worker) {
 
 Operator::Operator(pool::Directory directory, pool::BackendTable& table, std::vector<worker::Worker*> workers,
                    std::vector<std::vector<std::string>> addresses, Instant started, const HealthLog* health)
-    : table_(table), workers_(std::move(workers)), started_(started), health_(health) {
+    : table_(table),
+      workers_(std::move(workers)),
+      started_(started),
+      started_at_(std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count()),
+      health_(health) {
   for (const worker::Worker* worker : workers_) counters_.push_back(&worker->counters());
   publish({.directory = std::move(directory), .orders = {}, .addresses = std::move(addresses), .last_reload = {}});
 }
@@ -107,6 +111,8 @@ Status Operator::status() const {
   status.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
   status.generation = now->generation;
   status.last_reload = now->last_reload;
+  status.started = started_at_;
+  if (complete_) complete_(status);
   return status;
 }
 

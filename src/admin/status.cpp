@@ -42,6 +42,33 @@ double rounded(double milliseconds) {
   return std::round(milliseconds * 1000) / 1000;
 }
 
+using Classes = std::array<std::uint64_t, worker::kConnectTimes.size() + 1>;
+
+ConnectTimes times_of(const Classes& classes, std::uint64_t nanos) {
+  ConnectTimes times{.total_seconds = static_cast<double>(nanos) / 1e9, .classes = {classes.begin(), classes.end()}};
+  for (const std::uint64_t count : classes) times.count += count;
+  if (times.count != 0) times.mean_ms = rounded(static_cast<double>(nanos) / 1e6 / static_cast<double>(times.count));
+  times.p50_ms = rounded(quantile_ms(classes, 0.5));
+  times.p99_ms = rounded(quantile_ms(classes, 0.99));
+  return times;
+}
+
+/// Sums over the workers; `counters_of` says whose.
+template <class CountersOf>
+TcpStatus tcp_status(const StatusSources& sources, CountersOf&& counters_of) {
+  TcpStatus status;
+  Classes classes{};
+  std::uint64_t nanos = 0;
+  for (const worker::Counters* worker : sources.workers) {
+    const worker::TcpCounters& counters = counters_of(*worker);
+    status.retransmits += counters.retransmits.get();
+    for (std::size_t i = 0; i < classes.size(); ++i) classes[i] += counters.rtts[i].get();
+    nanos += counters.rtt_nanos.get();
+  }
+  status.rtt = times_of(classes, nanos);
+  return status;
+}
+
 ListenerStatus listener_status(const StatusSources& sources, std::size_t index) {
   const pool::Listener& listener = sources.snapshot.listeners[index];
   const bool udp = listener.protocol == pool::Protocol::udp;
@@ -61,6 +88,8 @@ ListenerStatus listener_status(const StatusSources& sources, std::size_t index) 
     }
     add(status.bytes, counters.traffic);
   }
+  status.tcp = tcp_status(
+      sources, [index](const worker::Counters& all) -> const worker::TcpCounters& { return all.listeners[index].tcp; });
   return status;
 }
 
@@ -79,7 +108,7 @@ BackendStatus backend_status(const StatusSources& sources, const pool::Backend& 
       .bytes = {},
       .connect_times = {},
       .health_changes = {}};
-  std::array<std::uint64_t, worker::kConnectTimes.size() + 1> classes{};
+  Classes classes{};
   std::uint64_t nanos = 0;
   for (const worker::Counters* worker : sources.workers) {
     const worker::BackendCounters& counters = worker->backends[row];
@@ -97,14 +126,9 @@ BackendStatus backend_status(const StatusSources& sources, const pool::Backend& 
       add(status.health_changes, name(static_cast<health::Cause>(i)), counts[i]);
     }
   }
-  ConnectTimes& times = status.connect_times;
-  times.total_seconds = static_cast<double>(nanos) / 1e9;
-  times.classes.assign(classes.begin(), classes.end());
-  for (const std::uint64_t count : classes) times.count += count;
-  if (times.count != 0) times.mean_ms = static_cast<double>(nanos) / 1e6 / static_cast<double>(times.count);
-  times.mean_ms = rounded(times.mean_ms);
-  times.p50_ms = rounded(quantile_ms(classes, 0.5));
-  times.p99_ms = rounded(quantile_ms(classes, 0.99));
+  status.connect_times = times_of(classes, nanos);
+  status.tcp = tcp_status(
+      sources, [row](const worker::Counters& all) -> const worker::TcpCounters& { return all.backends[row].tcp; });
   return status;
 }
 

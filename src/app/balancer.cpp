@@ -261,6 +261,11 @@ class Balancer {
                                                            .desk = *operator_,
                                                            .workers = std::move(workers)},
                                            config_);
+    operator_->set_completion([this](admin::Status& status) {
+      status.max_connections = admission_->max_connections();
+      status.access_log = {
+          .lines = access_log_->lines(), .dropped = access_log_->dropped(), .lost = access_log_->lost()};
+    });
     operator_->set_reload([this](bool plan) { return reloader_->run(plan); });
   }
 

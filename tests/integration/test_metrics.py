@@ -26,6 +26,13 @@ PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
 FAMILIES = {
     "millrace_build_info": ("gauge", {"version"}),
     "millrace_start_time_seconds": ("gauge", set()),
+    "millrace_connections_limit": ("gauge", set()),
+    "millrace_tcp_retransmits_total": ("counter", {"listener"}),
+    "millrace_tcp_rtt_seconds": ("histogram", {"listener"}),
+    "millrace_backend_tcp_retransmits_total": ("counter", {"pool", "backend"}),
+    "millrace_backend_tcp_rtt_seconds": ("histogram", {"pool", "backend"}),
+    "millrace_access_log_lines_total": ("counter", set()),
+    "millrace_access_log_dropped_total": ("counter", {"reason"}),
     "millrace_config_generation": ("gauge", set()),
     "millrace_config_last_reload_success": ("gauge", set()),
     "millrace_connections_total": ("counter", {"listener"}),
@@ -101,6 +108,10 @@ def measured(balancer):
     return start
 
 
+def access_log_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def udp_table(pool="web"):
     return {"protocol": "udp", "pool": pool}
 
@@ -162,8 +173,11 @@ def converse(address, count, size, seed):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_totals_of_tcp_are_exactly_what_clients_counted(measured, backend, workers):
-    running, scrape, http = measured([backend(echo, name=name) for name in "ab"], runtime={"workers": workers})
+def test_totals_of_tcp_are_exactly_what_clients_counted(measured, backend, workers, tmp_path):
+    """In the metrics, in the status and in the access log."""
+    log = tmp_path / "access.log"
+    running, scrape, http = measured([backend(echo, name=name) for name in "ab"], runtime={"workers": workers},
+                                     listener={"access_log": str(log)})
     plan = [(60, 10, 1), (30, 5000, 2), (4, 700_000, 3), (2, 3_000_000, 4)]
     threads = [threading.Thread(target=converse, args=(running.address, *one)) for one in plan]
     for thread in threads:
@@ -191,10 +205,28 @@ def test_totals_of_tcp_are_exactly_what_clients_counted(measured, backend, worke
     assert status["listeners"][0]["bytes"] == {"in": total, "out": total}
     assert status["forwarded_bytes"]["copy"] + status["forwarded_bytes"]["splice"] == 2 * total
     assert sum(status["closes"].values()) == status["listeners"][0]["connections"] == connections
+    # TCP_INFO was asked for all of them, as there is an access log.
+    assert metrics("millrace_tcp_rtt_seconds_count", listener="web") == connections
+    assert metrics.sum("millrace_backend_tcp_rtt_seconds_count") == connections
+    assert status["listeners"][0]["tcp"]["rtt"]["count"] == connections
+    wait_until(lambda: scrape()("millrace_access_log_lines_total") == connections, what="all lines of the log")
+    assert metrics.sum("millrace_access_log_dropped_total") == 0
+    lines = access_log_of(log)
+    assert len(lines) == connections
+    assert sum(line["bytes_in"] for line in lines) == sum(line["bytes_out"] for line in lines) == total
+    assert {line["close_reason"] for line in lines} == {"client_fin"}
+    assert sum(line["client_retransmits"] for line in lines) == metrics("millrace_tcp_retransmits_total", listener="web")
+    for name in "ab":
+        mine = [line for line in lines if line["backend"] == name]
+        assert len(mine) == metrics("millrace_backend_connections_total", pool="web", backend=name)
+        assert sum(line["bytes_in"] for line in mine) == metrics("millrace_backend_bytes_total", pool="web", backend=name,
+                                                                 direction="in")
 
 
-def test_totals_of_udp_are_exactly_what_clients_counted(measured, udp_backend, client):
-    running, scrape, http = measured([udp_backend(echo_datagrams, name="a")], listener={"protocol": "udp"})
+def test_totals_of_udp_are_exactly_what_clients_counted(measured, udp_backend, client, tmp_path):
+    log = tmp_path / "access.log"
+    running, scrape, http = measured([udp_backend(echo_datagrams, name="a")],
+                                     listener={"protocol": "udp", "access_log": str(log)})
     socks = [client(running.address) for _ in range(20)]
     sent = 0
     for round_ in range(10):
@@ -215,6 +247,10 @@ def test_totals_of_udp_are_exactly_what_clients_counted(measured, udp_backend, c
     assert metrics.sum("millrace_forwarded_bytes_total") == 0
     assert http.get("/api/v1/status").json["udp"] == {
         "sessions": 20, "datagrams": {"in": 200, "out": 200}, "dropped": {}}
+    running.close()
+    lines = access_log_of(log)
+    assert len(lines) == 20
+    assert sum(line["bytes_in"] for line in lines) == sum(line["bytes_out"] for line in lines) == sent
 
 
 def test_refused_connections_by_reason(measured, backend):

@@ -1,7 +1,6 @@
 """The queries for Grafana and the alert rules, asked of a real Prometheus that watches a real millrace under traffic."""
 
 import re
-import urllib.request
 
 import pytest
 
@@ -25,11 +24,7 @@ def labels_in(query):
 
 
 def http_address(running):
-    address = running.wait_event("http_listening")["address"]
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as page:
-        if b"millrace_build_info" not in page.read():
-            pytest.skip("this millrace has no metrics yet")
-    return address
+    return running.wait_event("http_listening")["address"]
 
 
 def configuration(backend, udp_backend):

@@ -85,6 +85,8 @@ class Operator {
   Operator(pool::Directory directory, pool::BackendTable& table, std::vector<worker::Worker*> workers,
            std::vector<std::vector<std::string>> addresses, Instant started, const HealthLog* health = nullptr);
 
+  /// Fills in what only the process knows; before anybody calls status().
+  void set_completion(std::function<void(Status&)> complete) { complete_ = std::move(complete); }
   /// How reload() does it; before anybody calls that.
   void set_reload(Reload reload) { reload_ = std::move(reload); }
   [[nodiscard]] Result<ReloadReport> reload(bool plan);
@@ -146,7 +148,9 @@ class Operator {
   std::vector<worker::Worker*> workers_;
   std::vector<const worker::Counters*> counters_;
   Instant started_;
+  double started_at_;  // the same in seconds since 1970
   const HealthLog* health_;
+  std::function<void(Status&)> complete_;
   Reload reload_;
   std::mutex changing_;     // held by whoever changes something, for as long as that takes
   bool unsettled_ = false;  // a worker did not answer: nobody knows which snapshot it has

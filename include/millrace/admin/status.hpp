@@ -24,6 +24,22 @@ struct Bytes {
   std::uint64_t out = 0;  // from backends, forwarded to clients
 };
 
+/// How long something took: connects, round trips.
+struct ConnectTimes {
+  std::uint64_t count = 0;
+  double mean_ms = 0;
+  double p50_ms = 0;  // estimated from classes of times
+  double p99_ms = 0;
+  double total_seconds = 0;              // of all together
+  std::vector<std::uint64_t> classes{};  // how many, by class: see worker::kConnectTimes
+};
+
+/// What the kernel said of TCP connections at their end, of those that it was asked about (docs/logs.md).
+struct TcpStatus {
+  std::uint64_t retransmits = 0;  // segments that were sent again to the peer
+  ConnectTimes rtt{};             // the last round trip time of each
+};
+
 struct ListenerStatus {
   std::string name;
   std::string protocol;                // tcp, udp
@@ -33,16 +49,7 @@ struct ListenerStatus {
   std::uint64_t connections = 0;  // since the start; udp: sessions
   Reasons refused{};              // udp: messages of clients that got no session
   Bytes bytes{};
-};
-
-/// How long connects took.
-struct ConnectTimes {
-  std::uint64_t count = 0;
-  double mean_ms = 0;
-  double p50_ms = 0;  // estimated from classes of times
-  double p99_ms = 0;
-  double total_seconds = 0;              // of all together
-  std::vector<std::uint64_t> classes{};  // how many, by class: see worker::kConnectTimes
+  TcpStatus tcp{};  // of the clients' connections
 };
 
 /// What an operator said about a backend.
@@ -60,6 +67,7 @@ struct BackendStatus {
   Reasons connect_failures{};
   Bytes bytes{};
   ConnectTimes connect_times{};
+  TcpStatus tcp{};
   Reasons health_changes{};  // by health::Cause
 };
 
@@ -96,11 +104,19 @@ struct LastReload {
   std::string error{};
 };
 
+struct AccessLogStatus {
+  std::uint64_t lines = 0;    // written
+  std::uint64_t dropped = 0;  // the writer was too slow
+  std::uint64_t lost = 0;     // the file took them not
+};
+
 struct Status {
   std::string version;
   std::int64_t pid = 0;
+  double started = 0;  // in seconds since 1970
   double uptime_seconds = 0;
-  std::uint64_t generation = 1;  // of the configuration: one more with each reload
+  std::uint64_t max_connections = 0;  // of all TCP listeners together
+  std::uint64_t generation = 1;       // of the configuration: one more with each reload
   LastReload last_reload{};
   std::vector<ListenerStatus> listeners;
   std::vector<PoolStatus> pools;
@@ -108,6 +124,7 @@ struct Status {
   Reasons closes{};  // of connections and sessions
   ForwardedBytes forwarded_bytes{};
   UdpStatus udp{};
+  AccessLogStatus access_log{};
   std::vector<HealthChange> transitions;  // the last ones, oldest first
 };
 

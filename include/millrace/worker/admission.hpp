@@ -40,6 +40,7 @@ class Admission {
   /// Wakes `worker` when a connection ends. Look at room() once more afterwards: one may have ended just before.
   void wait_for_room(std::uint32_t worker);
 
+  [[nodiscard]] std::uint32_t max_connections() const { return max_connections_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint32_t connections() const { return total_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint32_t sessions(std::uint32_t listener) const {
     return listeners_[listener].active.load(std::memory_order_relaxed);
