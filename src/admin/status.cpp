@@ -93,6 +93,7 @@ BackendStatus backend_status(const StatusSources& sources, const pool::Backend& 
   times.mean_ms = rounded(times.mean_ms);
   times.p50_ms = rounded(quantile_ms(classes, 0.5));
   times.p99_ms = rounded(quantile_ms(classes, 0.99));
+  times.classes.assign(classes.begin(), classes.end());
   return status;
 }
 
@@ -128,6 +129,9 @@ double quantile_ms(std::span<const std::uint64_t> classes, double part) {
 
 Status make_status(const StatusSources& sources) {
   Status status;
+  for (const Nanos bound : worker::kConnectTimes) {
+    status.connect_bounds_ms.push_back(std::chrono::duration<double, std::milli>(bound).count());
+  }
   for (std::size_t i = 0; i < sources.snapshot.listeners.size(); ++i) {
     status.listeners.push_back(listener_status(sources, i));
   }

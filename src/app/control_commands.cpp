@@ -11,6 +11,7 @@
 #include <optional>
 #include <thread>
 
+#include "control_answer.hpp"
 #include "millrace/admin/control_client.hpp"
 #include "millrace/admin/json.hpp"
 #include "millrace/admin/protocol.hpp"
@@ -45,14 +46,9 @@ std::optional<json> ask(admin::ControlClient& client, json request) {
     fail(line.error());
     return std::nullopt;
   }
-  const json answer = json::parse(line.value(), nullptr, false);
-  if (!answer.is_object() || !answer.contains("ok")) {
-    fail("the balancer's answer is not understood; are its version and this one the same?");
-    return std::nullopt;
-  }
-  if (answer["ok"] == true && answer.contains("result")) return answer["result"];
-  const json error = answer.value("error", json::object());
-  fail(error.is_object() ? admin::printable(error.value("message", "it failed")) : "it failed");
+  Result<json> result = result_of(line.value());
+  if (result) return std::move(result).value();
+  fail(result.error());
   return std::nullopt;
 }
 

@@ -40,6 +40,7 @@ struct ConnectTimes {
   double mean_ms = 0;
   double p50_ms = 0;  // estimated from classes of times
   double p99_ms = 0;
+  std::vector<std::uint64_t> classes;  // counts by class; the difference of two tells how long recent ones took
 };
 
 /// What an operator said about a backend.
@@ -76,6 +77,7 @@ struct Status {
   std::string version;
   std::int64_t pid = 0;
   double uptime_seconds = 0;
+  std::vector<double> connect_bounds_ms;  // of the classes of connect times; one more is for what took longer
   std::vector<ListenerStatus> listeners;
   std::vector<PoolStatus> pools;
   std::vector<WorkerStatus> workers;
