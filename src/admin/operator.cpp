@@ -4,9 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <utility>
 
-#include "millrace/balance/maglev.hpp"
 #include "millrace/base/log.hpp"
 
 namespace millrace::admin {
@@ -17,31 +18,44 @@ namespace {
 constexpr Nanos kPatience = std::chrono::seconds(2);
 constexpr std::size_t kPageMax = 5000;
 
-template <class Named>
-std::string names_of(const std::vector<Named>& all) {
+// Pools are shared, listeners and backends are not.
+template <class T>
+const T& plain(const std::shared_ptr<const T>& one) {
+  return *one;
+}
+template <class T>
+const T& plain(const T& one) {
+  return one;
+}
+template <class T>
+bool is_retired(const T& one) {
+  return one.retired;
+}
+bool is_retired(const pool::Backend& /*backend*/) {
+  return false;
+}
+
+template <class All>
+std::string names_of(const All& all) {
   std::string text;
-  for (const Named& one : all) {
+  for (const auto& one : all) {
+    if (is_retired(plain(one))) continue;
     if (text.size() > 200) return text + ", …";
-    text += (text.empty() ? "" : ", ") + one.name;
+    text += (text.empty() ? "" : ", ") + plain(one).name;
   }
   return text;
 }
 
-template <class Named>
-std::optional<std::uint32_t> find(const std::vector<Named>& all, std::string_view name) {
-  const auto found = std::find_if(all.begin(), all.end(), [&](const Named& one) { return one.name == name; });
+template <class All>
+std::optional<std::uint32_t> find(const All& all, std::string_view name) {
+  const auto found = std::find_if(all.begin(), all.end(),
+                                  [&](const auto& one) { return plain(one).name == name && !is_retired(plain(one)); });
   if (found == all.end()) return std::nullopt;
   return static_cast<std::uint32_t>(found - all.begin());
 }
 
 std::string_view order_name(Order order) {
   return order == Order::enabled ? "enabled" : order == Order::draining ? "draining" : "disabled";
-}
-
-balance::Maglev hashes_of(std::span<const pool::Backend> backends) {
-  std::vector<balance::Maglev::Entry> entries;
-  for (const pool::Backend& backend : backends) entries.push_back({.name = backend.name, .weight = backend.weight});
-  return balance::Maglev(entries);
 }
 
 /// "WORKER:SLOT"
@@ -62,52 +76,55 @@ Error no_answer(std::size_t worker) {
 
 }  // namespace
 
-Operator::Operator(const pool::Snapshot& snapshot, pool::BackendTable& table, std::vector<worker::Worker*> workers,
+Operator::Operator(pool::Directory directory, pool::BackendTable& table, std::vector<worker::Worker*> workers,
                    std::vector<std::vector<std::string>> addresses, Instant started)
-    : snapshot_(snapshot),
-      table_(table),
-      workers_(std::move(workers)),
-      addresses_(std::move(addresses)),
-      started_(started),
-      orders_(table.rows()) {
+    : table_(table), workers_(std::move(workers)), started_(started) {
   for (const worker::Worker* worker : workers_) counters_.push_back(&worker->counters());
-  // Not owned: the snapshot outlives this.
-  for (const pool::Pool& pool : snapshot.pools) pools_.emplace_back(std::shared_ptr<void>(), &pool);
+  publish({.directory = std::move(directory), .orders = {}, .addresses = std::move(addresses), .last_reload = {}});
 }
 
-StatusSources Operator::sources() const {
-  return {.snapshot = snapshot_,
-          .pools = pools_,
-          .table = table_,
-          .orders = orders_,
-          .workers = counters_,
-          .addresses = addresses_};
+std::shared_ptr<const Operator::State> Operator::state() const {
+  const std::lock_guard lock(state_mutex_);
+  return state_;
+}
+
+void Operator::publish(State next) {
+  auto made = std::make_shared<const State>(std::move(next));
+  const std::lock_guard lock(state_mutex_);
+  state_.swap(made);
 }
 
 Status Operator::status() const {
-  Status status = make_status(sources());
+  const std::shared_ptr<const State> now = state();
+  Status status = make_status({.snapshot = now->snapshot(),
+                               .table = table_,
+                               .orders = now->orders,
+                               .workers = counters_,
+                               .addresses = now->addresses});
   status.version = MILLRACE_VERSION;
   status.pid = ::getpid();
   status.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  status.generation = now->generation;
+  status.last_reload = now->last_reload;
   return status;
 }
 
 // ---- names ----
 
-Result<std::uint32_t> Operator::find_listener(std::string_view name) const {
-  if (const auto found = find(snapshot_.listeners, name)) return *found;
-  return Error{fmt::format("there is no listener {}; there are: {}", name, names_of(snapshot_.listeners))};
+Result<std::uint32_t> Operator::State::find_listener(std::string_view name) const {
+  if (const auto found = find(snapshot().listeners, name)) return *found;
+  return Error{fmt::format("there is no listener {}; there are: {}", name, names_of(snapshot().listeners))};
 }
 
-Result<std::uint32_t> Operator::find_pool(std::string_view name) const {
-  if (const auto found = find(snapshot_.pools, name)) return *found;
-  return Error{fmt::format("there is no pool {}; there are: {}", name, names_of(snapshot_.pools))};
+Result<std::uint32_t> Operator::State::find_pool(std::string_view name) const {
+  if (const auto found = find(snapshot().pools, name)) return *found;
+  return Error{fmt::format("there is no pool {}; there are: {}", name, names_of(snapshot().pools))};
 }
 
-Result<Operator::Place> Operator::find_backend(std::string_view pool, std::string_view name) const {
+Result<Operator::Place> Operator::State::find_backend(std::string_view pool, std::string_view name) const {
   const Result<std::uint32_t> index = find_pool(pool);
   if (!index) return Error{index.error()};
-  const std::vector<pool::Backend>& backends = snapshot_.pools[index.value()].backends;
+  const std::vector<pool::Backend>& backends = snapshot().pools[index.value()]->backends;
   if (const auto found = find(backends, name)) return Place{.pool = index.value(), .backend = *found};
   return Error{fmt::format("pool {} has no backend {}; it has: {}", pool, name, names_of(backends))};
 }
@@ -115,83 +132,185 @@ Result<Operator::Place> Operator::find_backend(std::string_view pool, std::strin
 // ---- changes ----
 
 Result<BackendStatus> Operator::change(std::string_view pool, std::string_view backend, const BackendChange& change) {
-  const Result<Place> place = find_backend(pool, backend);
+  const std::lock_guard lock(changing_);
+  const Result<Place> place = state()->find_backend(pool, backend);
   if (!place) return Error{place.error()};
-  const pool::BackendId id = snapshot_.pools[place.value().pool].backends[place.value().backend].id;
-  Order& order = orders_[pool::row(id)];
+  return change_locked(place.value(), change);
+}
+
+Result<BackendStatus> Operator::change_locked(const Place& place, const BackendChange& change) {
+  State next = *state();
+  const pool::Pool& pool = *next.snapshot().pools[place.pool];
+  const pool::Backend& backend = pool.backends[place.backend];
+  const pool::BackendId id = backend.id;
   if (change.kind == BackendChange::Kind::weight) {
     if (change.weight > kWeightMax)
       return Error{fmt::format("weight {} is out of range, use 0 to 1000", change.weight)};
-    if (const std::string problem = set_weight(place.value(), change.weight); !problem.empty()) return Error{problem};
-    log::info("backend_weight", {{"pool", pool}, {"backend", backend}, {"weight", change.weight}});
+    if (const std::string problem = set_weight(place, change.weight); !problem.empty()) return Error{problem};
+    log::info("backend_weight", {{"pool", pool.name}, {"backend", backend.name}, {"weight", change.weight}});
   } else {
-    order = change.kind == BackendChange::Kind::enable  ? Order::enabled
-            : change.kind == BackendChange::Kind::drain ? Order::draining
-                                                        : Order::disabled;
+    const Order order = change.kind == BackendChange::Kind::enable  ? Order::enabled
+                        : change.kind == BackendChange::Kind::drain ? Order::draining
+                                                                    : Order::disabled;
     table_.set_barred(id, order != Order::enabled);
-    log::info("backend_order",
-              {{"pool", pool}, {"backend", backend}, {"order", order_name(order)}, {"active", table_.active(id)}});
+    log::info(
+        "backend_order",
+        {{"pool", pool.name}, {"backend", backend.name}, {"order", order_name(order)}, {"active", table_.active(id)}});
+    next.set_order(id, order);
+    publish(std::move(next));
   }
-  const Status all = status();
-  return all.pools[place.value().pool].backends[place.value().backend];
+  const std::shared_ptr<const State> now = state();
+  return make_backend_status({.snapshot = now->snapshot(),
+                              .table = table_,
+                              .orders = now->orders,
+                              .workers = counters_,
+                              .addresses = now->addresses},
+                             now->snapshot().pools[place.pool]->backends[place.backend]);
 }
 
 /// Empty, or what went wrong. Every worker has done it when this returns.
 std::string Operator::set_weight(const Place& place, std::uint32_t weight) {
-  auto changed = std::make_shared<pool::Pool>(*pools_[place.pool]);
-  changed->backends[place.backend].weight = weight;
-  if (changed->algorithm == balance::Algorithm::source_hash) {
-    const std::span<const pool::Backend> all = changed->backends;
-    changed->primary_table = hashes_of(all.first(changed->primaries));
-    changed->backup_table = hashes_of(all.subspan(changed->primaries));
+  State next = *state();
+  next.directory.set_weight(place.pool, place.backend, weight);
+  const std::shared_ptr<const pool::Snapshot> snapshot = next.directory.snapshot();
+  publish(std::move(next));
+  const std::array pools = {place.pool};
+  return adopt([&](std::uint32_t worker) {
+    worker::Adoption made = adoption(*snapshot, pools, worker);
+    made.snapshot = snapshot;
+    return made;
+  });
+}
+
+/// The pools of a snapshot that have changed, with pickers for one worker.
+worker::Adoption Operator::adoption(const pool::Snapshot& snapshot, std::span<const std::uint32_t> pools,
+                                    std::uint32_t worker) const {
+  worker::Adoption made;
+  for (const std::uint32_t index : pools) {
+    made.pools.emplace_back(index, std::make_unique<worker::PoolInUse>(snapshot.pools[index], table_, worker));
   }
-  pools_[place.pool] = changed;
+  return made;
+}
+
+std::string Operator::adopt(const std::function<worker::Adoption(std::uint32_t worker)>& make) {
   std::vector<std::shared_ptr<worker::Task>> tasks;
-  for (worker::Worker* worker : workers_) {
-    tasks.push_back(
-        std::make_shared<worker::ExchangePool>(place.pool, std::make_unique<worker::PoolInUse>(changed, table_)));
-    worker->post(tasks.back());
+  for (std::uint32_t i = 0; i < workers_.size(); ++i) {
+    tasks.push_back(std::make_shared<worker::Adopt>(make(i)));
+    workers_[i]->post(tasks.back());
   }
   std::string problem;
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     if (!tasks[i]->wait(kPatience)) problem = no_answer(i).message;
   }
+  if (!problem.empty()) unsettled_ = true;
   return problem;
+}
+
+Result<ReloadReport> Operator::reload(bool plan) {
+  const std::lock_guard lock(changing_);
+  if (!reload_) return Error{"there is no file to read again"};
+  if (unsettled_) return Error{"a worker did not answer the last change; restart the balancer"};
+  Result<ReloadReport> report = reload_(plan);
+  if (report) report.value().generation = state()->generation;
+  if (plan) return report;
+  if (report) {
+    log::info("reloaded", {{"generation", report.value().generation}, {"changed", !report.value().changes_nothing()}});
+  } else {
+    log::error("reload_failed", {{"reason", report.error()}});
+  }
+  State next = *state();
+  next.last_reload = {.ok = report.ok(), .error = report ? "" : report.error()};
+  publish(std::move(next));
+  return report;
+}
+
+void Operator::set_sockets(std::vector<std::vector<worker::ListenerSocket>> sockets) {
+  const std::shared_ptr<const pool::Snapshot> snapshot = state()->directory.snapshot();
+  static_cast<void>(adopt([&](std::uint32_t worker) {
+    worker::Adoption made;
+    made.snapshot = snapshot;
+    made.changes_sockets = true;
+    made.sockets = std::move(sockets[worker]);
+    return made;
+  }));
+}
+
+std::string Operator::roll_out(Rollout rollout) {
+  State next = *state();
+  const pool::Directory::Changes& changes = rollout.changes;
+  const std::shared_ptr<const pool::Snapshot> snapshot = rollout.directory.snapshot();
+  for (const std::vector<pool::BackendId>* ids : {&changes.fresh, &changes.returned}) {
+    for (const pool::BackendId id : *ids) {
+      table_.set_barred(id, false);
+      next.set_order(id, Order::enabled);
+    }
+  }
+  const Instant now = std::chrono::steady_clock::now();
+  std::vector<worker::Eviction> evictions;
+  for (const pool::BackendId id : changes.left) {
+    table_.set_barred(id, true);
+    const Nanos timeout = snapshot->pools[rollout.directory.owners()[pool::row(id)].pool]->drain_timeout;
+    if (timeout > Nanos(0)) evictions.push_back({.id = id, .at = now + timeout});
+  }
+  next.directory = std::move(rollout.directory);
+  next.addresses = std::move(rollout.addresses);
+  ++next.generation;
+  for (worker::Worker* worker : workers_) {
+    worker->make_room(snapshot->listeners.size(), next.directory.owners().size());
+  }
+  publish(std::move(next));
+  return adopt([&](std::uint32_t worker) {
+    worker::Adoption made = adoption(*snapshot, changes.pools, worker);
+    made.snapshot = snapshot;
+    made.fresh = changes.fresh;
+    made.returned = changes.returned;
+    made.evictions = evictions;
+    made.changes_sockets = rollout.changes_sockets;
+    if (rollout.changes_sockets) made.sockets = rollout.sockets[worker];
+    return made;
+  });
 }
 
 // ---- connections ----
 
-Result<worker::ConnectionFilter> Operator::filter_of(const ConnectionQuery& query) const {
+Result<worker::ConnectionFilter> Operator::State::filter_of(const ConnectionQuery& query) const {
   worker::ConnectionFilter filter;
-  filter.listeners.assign(snapshot_.listeners.size(), true);
   if (!query.listener.empty()) {
     const Result<std::uint32_t> wanted = find_listener(query.listener);
     if (!wanted) return Error{wanted.error()};
-    for (std::uint32_t i = 0; i < filter.listeners.size(); ++i) filter.listeners[i] = i == wanted.value();
+    filter.listeners.assign(wanted.value() + 1, false);
+    filter.listeners[wanted.value()] = true;
   }
   if (!query.backend.empty() && query.pool.empty()) {
     return Error{"a backend is looked for in a pool: give --pool too, or --backend POOL/NAME"};
   }
   if (query.pool.empty()) return filter;
-  const Result<std::uint32_t> pool = find_pool(query.pool);
-  if (!pool) return Error{pool.error()};
-  for (std::size_t i = 0; i < filter.listeners.size(); ++i) {
-    filter.listeners[i] = filter.listeners[i] && snapshot_.listeners[i].pool == pool.value();
+  // By backend, not by listener: a listener may lead to another pool now than when a connection began.
+  const std::vector<pool::Directory::Owner>& owners = directory.owners();
+  filter.backends.assign(owners.size(), false);
+  bool any = false;
+  for (std::size_t row = 0; row < owners.size(); ++row) {
+    const pool::Directory::Owner& owner = owners[row];
+    if (owner.free || snapshot().pools[owner.pool]->name != query.pool) continue;
+    if (!query.backend.empty() && owner.name != query.backend) continue;
+    filter.backends[row] = any = true;
   }
-  if (query.backend.empty()) return filter;
-  const Result<Place> place = find_backend(query.pool, query.backend);
-  if (!place) return Error{place.error()};
-  filter.backend = place.value().backend;
+  if (any) return filter;
+  if (query.backend.empty()) {
+    if (const Result<std::uint32_t> pool = find_pool(query.pool); !pool) return Error{pool.error()};
+  } else if (const Result<Place> place = find_backend(query.pool, query.backend); !place) {
+    return Error{place.error()};
+  }
   return filter;
 }
 
-ConnectionStatus Operator::named(const worker::ConnectionInfo& info) const {
-  const pool::Listener& listener = snapshot_.listeners[info.listener];
-  const pool::Pool& pool = snapshot_.pools[listener.pool];
+ConnectionStatus Operator::State::named(const worker::ConnectionInfo& info) const {
+  const pool::Listener& listener = snapshot().listeners[info.listener];
+  const pool::Directory::Owner* owner = info.backend ? &directory.owners()[pool::row(*info.backend)] : nullptr;
   return {.id = info.id.to_string(),
           .listener = listener.name,
-          .pool = pool.name,
-          .backend = info.backend ? pool.backends[*info.backend].name : std::string(),
+          .pool = snapshot().pools[owner != nullptr ? owner->pool : listener.pool]->name,
+          .backend = owner != nullptr ? owner->name : std::string(),
           .client = info.client.family() == net::Family::none ? "unknown" : info.client.to_string(),
           .stage = std::string(info.stage),
           .age_seconds = std::chrono::duration<double>(info.age).count(),
@@ -200,7 +319,8 @@ ConnectionStatus Operator::named(const worker::ConnectionInfo& info) const {
 }
 
 Result<ConnectionPage> Operator::connections(const ConnectionQuery& query) {
-  const Result<worker::ConnectionFilter> filter = filter_of(query);
+  std::shared_ptr<const State> now = state();
+  const Result<worker::ConnectionFilter> filter = now->filter_of(query);
   if (!filter) return Error{filter.error()};
   const auto place = parse_place(query.after);
   if (!place) return Error{fmt::format("after: {} is no place in the list; use what `next` was", query.after)};
@@ -211,7 +331,8 @@ Result<ConnectionPage> Operator::connections(const ConnectionQuery& query) {
     const auto task = std::make_shared<worker::ListConnections>(filter.value(), from, limit - page.connections.size());
     workers_[worker]->post(task);
     if (!task->wait(kPatience)) return no_answer(worker);
-    for (const worker::ConnectionInfo& info : task->found()) page.connections.push_back(named(info));
+    now = state();  // a reload may have brought new ones meanwhile
+    for (const worker::ConnectionInfo& info : task->found()) page.connections.push_back(now->named(info));
     from = task->next().value_or(0);
     if (!task->next()) ++worker;
   }

@@ -39,6 +39,15 @@ class Arguments {
     }
     return found->get<std::uint32_t>();
   }
+  [[nodiscard]] bool flag(const char* key) {
+    const auto found = request_.find(key);
+    if (found == request_.end()) return false;
+    if (!found->is_boolean()) {
+      problem_ = fmt::format("{} must be true or false", key);
+      return false;
+    }
+    return found->get<bool>();
+  }
   [[nodiscard]] bool has(const char* key) const { return request_.contains(key); }
   /// Empty when all were there and right.
   [[nodiscard]] const std::string& problem() const { return problem_; }
@@ -108,13 +117,19 @@ std::string on_why(Arguments& arguments, Operator& desk) {
   return answer_of(desk.why(client, listener));
 }
 
+std::string on_reload(Arguments& arguments, Operator& desk) {
+  const bool plan = arguments.flag("plan");
+  if (!arguments.problem().empty()) return refusal("bad_request", arguments.problem());
+  return answer_of(desk.reload(plan));
+}
+
 struct Command {
   std::string_view name;
   std::string (*run)(Arguments&, Operator&);
 };
-constexpr std::array kCommands = {Command{"status", on_status}, Command{"backend", on_backend},
-                                  Command{"connections", on_connections}, Command{"kill", on_kill},
-                                  Command{"why", on_why}};
+constexpr std::array kCommands = {
+    Command{"status", on_status}, Command{"backend", on_backend}, Command{"connections", on_connections},
+    Command{"kill", on_kill},     Command{"why", on_why},         Command{"reload", on_reload}};
 
 }  // namespace
 

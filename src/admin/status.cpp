@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <string_view>
+#include <utility>
 
 namespace millrace::admin {
 
@@ -44,12 +45,13 @@ double rounded(double milliseconds) {
 ListenerStatus listener_status(const StatusSources& sources, std::size_t index) {
   const pool::Listener& listener = sources.snapshot.listeners[index];
   const bool udp = listener.protocol == pool::Protocol::udp;
-  ListenerStatus status{.name = listener.name,
-                        .protocol = udp ? "udp" : "tcp",
-                        .addresses = sources.addresses[index],
-                        .pool = sources.snapshot.pools[listener.pool].name,
-                        .refused = {},
-                        .bytes = {}};
+  ListenerStatus status{
+      .name = listener.name,
+      .protocol = udp ? "udp" : "tcp",
+      .addresses = index < sources.addresses.size() ? sources.addresses[index] : std::vector<std::string>(),
+      .pool = sources.snapshot.pools[listener.pool]->name,
+      .refused = {},
+      .bytes = {}};
   for (const worker::Counters* worker : sources.workers) {
     const worker::ListenerCounters& counters = worker->listeners[index];
     status.active += active(counters);
@@ -65,16 +67,17 @@ ListenerStatus listener_status(const StatusSources& sources, std::size_t index) 
 BackendStatus backend_status(const StatusSources& sources, const pool::Backend& backend) {
   const std::size_t row = pool::row(backend.id);
   const pool::HealthState health = sources.table.health(backend.id);
-  BackendStatus status{.name = backend.name,
-                       .address = backend.address.to_string(),
-                       .state = std::string(state_name(sources.orders[row], health)),
-                       .health = std::string(name(health)),
-                       .weight = backend.weight,
-                       .backup = backend.backup,
-                       .active = sources.table.active(backend.id),
-                       .connect_failures = {},
-                       .bytes = {},
-                       .connect_times = {}};
+  BackendStatus status{
+      .name = backend.name,
+      .address = backend.address.to_string(),
+      .state = std::string(state_name(row < sources.orders.size() ? sources.orders[row] : Order::enabled, health)),
+      .health = std::string(name(health)),
+      .weight = backend.weight,
+      .backup = backend.backup,
+      .active = sources.table.active(backend.id),
+      .connect_failures = {},
+      .bytes = {},
+      .connect_times = {}};
   std::array<std::uint64_t, worker::kConnectTimes.size() + 1> classes{};
   std::uint64_t nanos = 0;
   for (const worker::Counters* worker : sources.workers) {
@@ -97,9 +100,24 @@ BackendStatus backend_status(const StatusSources& sources, const pool::Backend& 
   return status;
 }
 
+PoolStatus pool_status(const StatusSources& sources, std::uint32_t index) {
+  const pool::Pool& pool = *sources.snapshot.pools[index];
+  PoolStatus status{.name = pool.name, .balance = std::string(balance::name(pool.algorithm)), .backends = {}};
+  if (!pool.retired) {
+    for (const pool::Backend& backend : pool.backends) status.backends.push_back(backend_status(sources, backend));
+  }
+  for (const pool::LeavingBackend& leaving : sources.snapshot.leaving) {
+    if (leaving.pool != index || sources.table.active(leaving.backend.id) == 0) continue;
+    status.backends.push_back(backend_status(sources, leaving.backend));
+    status.backends.back().state = "removed";
+  }
+  return status;
+}
+
 WorkerStatus worker_status(const worker::Counters& counters, std::size_t index) {
   WorkerStatus status{.index = static_cast<std::uint32_t>(index), .bytes = {}};
-  for (const worker::ListenerCounters& listener : counters.listeners) {
+  for (std::size_t i = 0; i < counters.listeners.size(); ++i) {
+    const worker::ListenerCounters& listener = counters.listeners[i];
     status.active += active(listener);
     status.connections += listener.begun.get();
     add(status.bytes, listener.traffic);
@@ -127,19 +145,25 @@ double quantile_ms(std::span<const std::uint64_t> classes, double part) {
   return 0;
 }
 
+BackendStatus make_backend_status(const StatusSources& sources, const pool::Backend& backend) {
+  return backend_status(sources, backend);
+}
+
 Status make_status(const StatusSources& sources) {
   Status status;
   for (const Nanos bound : worker::kConnectTimes) {
     status.connect_bounds_ms.push_back(std::chrono::duration<double, std::milli>(bound).count());
   }
   for (std::size_t i = 0; i < sources.snapshot.listeners.size(); ++i) {
-    status.listeners.push_back(listener_status(sources, i));
+    ListenerStatus listener = listener_status(sources, i);
+    // What the file has no more is shown for as long as it has connections.
+    if (sources.snapshot.listeners[i].retired && listener.active == 0) continue;
+    status.listeners.push_back(std::move(listener));
   }
-  for (const auto& pool : sources.pools) {
-    PoolStatus& entry = status.pools.emplace_back();
-    entry.name = pool->name;
-    entry.balance = balance::name(pool->algorithm);
-    for (const pool::Backend& backend : pool->backends) entry.backends.push_back(backend_status(sources, backend));
+  for (std::uint32_t i = 0; i < sources.snapshot.pools.size(); ++i) {
+    PoolStatus pool = pool_status(sources, i);
+    if (sources.snapshot.pools[i]->retired && pool.backends.empty()) continue;
+    status.pools.push_back(std::move(pool));
   }
   for (std::size_t i = 0; i < sources.workers.size(); ++i) {
     status.workers.push_back(worker_status(*sources.workers[i], i));

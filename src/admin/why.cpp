@@ -51,20 +51,23 @@ std::string describe_hash(const pool::Pool& pool, const net::Endpoint& client, s
 Result<std::vector<Explanation>> Operator::why(const std::string& client, std::string_view listener) const {
   const Result<net::Endpoint> parsed = parse_client(client);
   if (!parsed) return Error{parsed.error()};
+  const std::shared_ptr<const State> now = state();
   std::vector<Explanation> explanations;
   if (!listener.empty()) {
-    const Result<std::uint32_t> index = find_listener(listener);
+    const Result<std::uint32_t> index = now->find_listener(listener);
     if (!index) return Error{index.error()};
-    explanations.push_back(explain(index.value(), parsed.value()));
+    explanations.push_back(explain(*now, index.value(), parsed.value()));
     return explanations;
   }
-  for (std::uint32_t i = 0; i < snapshot_.listeners.size(); ++i) explanations.push_back(explain(i, parsed.value()));
+  for (std::uint32_t i = 0; i < now->snapshot().listeners.size(); ++i) {
+    if (!now->snapshot().listeners[i].retired) explanations.push_back(explain(*now, i, parsed.value()));
+  }
   return explanations;
 }
 
-Explanation Operator::explain(std::uint32_t listener_index, const net::Endpoint& client) const {
-  const pool::Listener& listener = snapshot_.listeners[listener_index];
-  const pool::Pool& pool = *pools_[listener.pool];
+Explanation Operator::explain(const State& state, std::uint32_t listener_index, const net::Endpoint& client) const {
+  const pool::Listener& listener = state.snapshot().listeners[listener_index];
+  const pool::Pool& pool = *state.snapshot().pools[listener.pool];
   Explanation why{.listener = listener.name,
                   .pool = pool.name,
                   .balance = std::string(balance::name(pool.algorithm)),
@@ -79,7 +82,7 @@ Explanation Operator::explain(std::uint32_t listener_index, const net::Endpoint&
   }
   bool any_up = false;
   for (const pool::Backend& backend : pool.backends) {
-    const std::string problem = obstacle(backend, table_, orders_[pool::row(backend.id)]);
+    const std::string problem = obstacle(backend, table_, state.order(backend.id));
     any_up = any_up || problem.empty();
     why.steps.push_back(fmt::format("{}: {}, weight {}, {} active{}", backend.name,
                                     problem.empty() ? "may be chosen" : problem, backend.weight,

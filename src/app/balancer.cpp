@@ -14,11 +14,15 @@
 #include <vector>
 
 #include "capacity.hpp"
+#include "http.hpp"
 #include "listening.hpp"
 #include "millrace/admin/control_server.hpp"
 #include "millrace/admin/operator.hpp"
 #include "millrace/admin/protocol.hpp"
+#include "millrace/base/assert.hpp"
 #include "millrace/base/log.hpp"
+#include "millrace/pool/directory.hpp"
+#include "reloader.hpp"
 #include "service_manager.hpp"
 #include "threads.hpp"
 #include "watchdog.hpp"
@@ -64,20 +68,6 @@ sigset_t block_signals() {
   return set;
 }
 
-log::Level log_level(config::LogLevel level) {
-  switch (level) {
-    case config::LogLevel::error:
-      return log::Level::error;
-    case config::LogLevel::warn:
-      return log::Level::warn;
-    case config::LogLevel::info:
-      return log::Level::info;
-    case config::LogLevel::debug:
-      return log::Level::debug;
-  }
-  return log::Level::info;
-}
-
 bool is_udp(const config::Listener& listener) {
   return listener.protocol == config::Protocol::udp;
 }
@@ -93,33 +83,6 @@ void warn_of_backlog(const config::Config& config) {
                               {"somaxconn", somaxconn},
                               {"remedy", "sysctl net.core.somaxconn=" + std::to_string(listener.backlog)}});
   }
-}
-
-/// Of connections, or of sessions for UDP listeners.
-std::vector<std::uint32_t> listener_limits(const config::Config& config, const Capacity& capacity) {
-  std::vector<std::uint32_t> limits;
-  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-    const std::uint32_t connections = config.listeners[i].max_connections;
-    const std::uint32_t sessions = capacity.max_sessions[i];
-    limits.push_back(sessions == 0 ? connections : connections == 0 ? sessions : std::min(connections, sessions));
-  }
-  return limits;
-}
-
-/// Null when no listener limits what one address may do.
-std::unique_ptr<worker::SourceLimits> make_source_limits(const config::Config& config, const Capacity& capacity,
-                                                         const std::vector<std::uint32_t>& limits) {
-  static_assert(config::kRatePerIpMax <= worker::SourceLimits::kRateMax);
-  std::vector<worker::SourceLimits::Rule> rules;
-  bool any = false;
-  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-    const config::Listener& listener = config.listeners[i];
-    rules.push_back({.connections = listener.max_connections_per_ip,
-                     .rate = listener.connection_rate_per_ip,
-                     .connections_max = limits[i] != 0 ? limits[i] : capacity.max_connections});
-    any = any || listener.max_connections_per_ip != 0 || listener.connection_rate_per_ip != 0;
-  }
-  return any ? std::make_unique<worker::SourceLimits>(rules, random_seed()) : nullptr;
 }
 
 /// Over all workers; from clients and from backends together.
@@ -165,8 +128,8 @@ struct AccessSums {
 /// Starts, waits for signals, stops.
 class Balancer {
  public:
-  explicit Balancer(const config::Config& config)
-      : config_(config), snapshot_(pool::build_snapshot(config)), table_(pool::backend_rows(config)) {}
+  Balancer(const config::Config& config, std::string file)
+      : config_(config), file_(std::move(file)), table_(pool::kBackendsMax) {}
 
   int run() {
     signals_ = block_signals();
@@ -198,16 +161,20 @@ class Balancer {
                            {"io_uring", features.value().to_string()}});
     warn_of_limits();
     PassedSockets passed = receive_passed_sockets();
-    Result<Listening> listening = open_listeners(config_, capacity_.workers, passed);
+    Result<Listening> listening = sockets_->open(config_, passed);
     if (!listening) return fail(listening.error());
     passed.close_unused();
-    listening_ = std::move(listening).value();
-    prober_ = std::make_unique<ProberThread>(config_, snapshot_, table_, features.value());
+    sockets_->commit(std::move(listening).value(), config_);
+    prober_ = std::make_unique<ProberThread>(config_, directory_.snapshot(), table_, features.value());
     if (std::string problem = prober_->start(); !problem.empty()) return fail("prober: " + problem);
     if (!start_workers(features.value())) return false;
+    start_operator();
     start_control();
-    log::info("ready",
-              {{"workers", capacity_.workers}, {"listeners", config_.listeners.size()}, {"backends", table_.rows()}});
+    accepting_.store(true, std::memory_order_relaxed);
+    start_http();
+    log::info("ready", {{"workers", capacity_.workers},
+                        {"listeners", config_.listeners.size()},
+                        {"backends", pool::backend_rows(config_)}});
     service_manager_.ready(live_counts());
     return true;
   }
@@ -215,13 +182,17 @@ class Balancer {
   void derive() {
     cpus_ = usable_cpus();
     open_files_ = raise_open_files();
-    const Machine machine{.cpus = static_cast<std::uint32_t>(cpus_.size()), .open_files = open_files_};
-    const std::uint32_t workers = config_.runtime.workers != 0 ? config_.runtime.workers : machine.cpus;
-    capacity_ = derive_capacity(config_.runtime, machine, count_sockets(config_, workers),
-                                static_cast<std::uint32_t>(table_.rows()), listener_demands(config_));
-    const std::vector<std::uint32_t> limits = listener_limits(config_, capacity_);
-    admission_ = std::make_unique<worker::Admission>(capacity_.max_connections, limits, workers);
-    source_limits_ = make_source_limits(config_, capacity_, limits);
+    machine_ = {.cpus = static_cast<std::uint32_t>(cpus_.size()), .open_files = open_files_};
+    const std::uint32_t workers = config_.runtime.workers != 0 ? config_.runtime.workers : machine_.cpus;
+    capacity_ = derive_capacity(config_.runtime, machine_, count_sockets(config_, workers),
+                                static_cast<std::uint32_t>(pool::backend_rows(config_)), listener_demands(config_));
+    const auto made = directory_.update(config_, table_);
+    MILLRACE_ASSERT(made.ok(), "a process that begins has places");
+    const pool::Snapshot& snapshot = *directory_.snapshot();
+    admission_ = std::make_unique<worker::Admission>(capacity_.max_connections,
+                                                     listener_limits(config_, capacity_, snapshot), workers);
+    source_limits_ = std::make_unique<worker::SourceLimits>(source_rules(config_, capacity_, snapshot), random_seed());
+    sockets_ = std::make_unique<ListeningSockets>(workers);
     watchdog_ = Watchdog(capacity_.workers, service_manager_.watchdog_interval());
   }
 
@@ -237,14 +208,15 @@ class Balancer {
 
   bool start_workers(const io::UringFeatures& features) {
     workers_running_ = capacity_.workers;
+    const auto sockets = sockets_->by_worker(sockets_->now(), *directory_.snapshot());
     for (std::uint32_t i = 0; i < capacity_.workers; ++i) {
       WorkerThread::Setup setup{.index = i,
                                 .cpu = config_.runtime.pin_workers ? cpus_[i % cpus_.size()] : -1,
                                 .capacity = capacity_,
                                 .features = features,
-                                .sockets = listening_.sockets[i],
+                                .sockets = sockets[i],
                                 .longest_wait = watchdog_.period()};
-      workers_.push_back(std::make_unique<WorkerThread>(std::move(setup), snapshot_, table_, *admission_,
+      workers_.push_back(std::make_unique<WorkerThread>(std::move(setup), directory_.snapshot(), table_, *admission_,
                                                         source_limits_.get(), prober_.get()));
       const std::string problem = workers_.back()->start([this] {
         if (workers_running_.fetch_sub(1) == 1) ::kill(::getpid(), kAllWorkersEnded);
@@ -254,7 +226,7 @@ class Balancer {
         return fail("worker " + std::to_string(i) + ": " + problem);
       }
     }
-    for (const Bound& bound : listening_.addresses) {
+    for (const Bound& bound : sockets_->now().bounds) {
       const bool udp = bound.protocol == config::Protocol::udp;
       log::info(
           "listening",
@@ -263,19 +235,30 @@ class Balancer {
     return true;
   }
 
+  void start_operator() {
+    std::vector<worker::Worker*> workers;
+    for (const auto& worker : workers_) workers.push_back(&worker->worker());
+    prober_->set_workers(workers);
+    operator_ = std::make_unique<admin::Operator>(directory_, table_, workers,
+                                                  ListeningSockets::addresses(sockets_->now(), *directory_.snapshot()),
+                                                  std::chrono::steady_clock::now());
+    reloader_ = std::make_unique<Reloader>(Reloader::Parts{.file = file_,
+                                                           .machine = machine_,
+                                                           .capacity = capacity_,
+                                                           .table = table_,
+                                                           .admission = *admission_,
+                                                           .source_limits = *source_limits_,
+                                                           .sockets = *sockets_,
+                                                           .prober = *prober_,
+                                                           .desk = *operator_,
+                                                           .workers = std::move(workers)},
+                                           config_);
+    operator_->set_reload([this](bool plan) { return reloader_->run(plan); });
+  }
+
   /// A balancer that nobody can talk to still balances: what is in the way is said, and is no reason not to run.
   void start_control() {
     if (config_.admin.socket.empty()) return;
-    std::vector<worker::Worker*> workers;
-    for (const auto& worker : workers_) workers.push_back(&worker->worker());
-    std::vector<std::vector<std::string>> addresses(config_.listeners.size());
-    for (std::size_t i = 0; i < addresses.size(); ++i) {
-      for (const Bound& bound : listening_.addresses) {
-        if (bound.listener == config_.listeners[i].name) addresses[i].push_back(bound.address.to_string());
-      }
-    }
-    operator_ = std::make_unique<admin::Operator>(snapshot_, table_, std::move(workers), std::move(addresses),
-                                                  std::chrono::steady_clock::now());
     Result<std::unique_ptr<admin::ControlServer>> started = admin::ControlServer::start(
         {.path = config_.admin.socket, .request_bytes_max = admin::kRequestBytesMax},
         [this](std::string_view request) { return admin::answer(request, *operator_); }, admin::refusal);
@@ -286,18 +269,26 @@ class Balancer {
     }
   }
 
+  void start_http() {
+    http_ = HttpService::start(config_.admin,
+                               {.ready = [this] { return accepting_.load(std::memory_order_relaxed); },
+                                .ask = [this](std::string_view request) { return admin::answer(request, *operator_); },
+                                .metrics = [] { return std::string(); }});
+  }
+
   [[nodiscard]] LiveCounts live_counts() const {
-    LiveCounts counts{.workers = workers_.size(),
-                      .backends = table_.rows(),
-                      .connections = admission_->connections(),
-                      .stopping = stopping_};
-    for (const pool::Pool& pool : snapshot_.pools) {
+    LiveCounts counts{.workers = workers_.size(), .connections = admission_->connections(), .stopping = stopping_};
+    const std::shared_ptr<const pool::Snapshot> now = operator_->snapshot();
+    const pool::Snapshot& snapshot = *now;
+    for (const auto& pool : snapshot.pools) {
+      if (pool->retired) continue;
+      counts.backends += pool->backends.size();
       counts.backends_up += static_cast<std::uint64_t>(std::count_if(
-          pool.backends.begin(), pool.backends.end(),
+          pool->backends.begin(), pool->backends.end(),
           [this](const pool::Backend& backend) { return table_.health(backend.id) == pool::HealthState::up; }));
     }
-    for (std::uint32_t i = 0; i < config_.listeners.size(); ++i) {
-      if (is_udp(config_.listeners[i])) counts.sessions += admission_->sessions(i);
+    for (std::uint32_t i = 0; i < snapshot.listeners.size(); ++i) {
+      if (snapshot.listeners[i].protocol == pool::Protocol::udp) counts.sessions += admission_->sessions(i);
     }
     for (const auto& worker : workers_) counts.accepted += worker->counters().accepted.get();
     return counts;
@@ -336,9 +327,16 @@ class Balancer {
       const int signal = next_signal();
       if (signal == kAllWorkersEnded) return;
       if (signal == SIGTERM || signal == SIGINT) stop(signal);
-      if (signal == SIGHUP) log::warn("reload_refused", {{"reason", "reloading is not built yet; restart instead"}});
+      if (signal == SIGHUP) reload();
       if (signal == SIGUSR2) log::warn("upgrade_refused", {{"reason", "binary upgrade is not built yet"}});
     }
+  }
+
+  void reload() {
+    if (stopping_) return log::warn("reload_failed", {{"reason", "it is stopping"}});
+    service_manager_.reloading();
+    static_cast<void>(operator_->reload(/*plan=*/false));  // it logs how that went
+    service_manager_.ready(live_counts());
   }
 
   void stop(int signal) {
@@ -348,7 +346,8 @@ class Balancer {
       return;
     }
     stopping_ = true;
-    const Nanos patience = config_.runtime.shutdown_timeout;
+    accepting_.store(false, std::memory_order_relaxed);  // before any listener closes
+    const Nanos patience = reloader_->shutdown_timeout();
     log::info("stopping", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"},
                            {"connections", admission_->connections()},
                            {"timeout_s", std::chrono::duration<double>(patience).count()}});
@@ -358,6 +357,7 @@ class Balancer {
   }
 
   int finish() {
+    http_.reset();
     control_.reset();
     Leftovers left;
     std::uint64_t accepted = 0;
@@ -383,7 +383,7 @@ class Balancer {
       access.add(counters);
     }
     prober_->stop();
-    remove_socket_files(listening_);
+    sockets_->remove_socket_files();
     log::info("stopped", {{"accepted", accepted},
                           {"refused", refused},
                           {"denied", access.denied},
@@ -395,7 +395,7 @@ class Balancer {
                           {"pipes", left.pipes},
                           {"buffers", left.buffers},
                           {"upstream_sockets", left.upstream_sockets},
-                          {"sources_counted", source_limits_ == nullptr ? 0 : source_limits_->counted()},
+                          {"sources_counted", source_limits_->counted()},
                           {"udp_sessions", udp.sessions},
                           {"udp_evicted", udp.evicted},
                           {"datagrams_in", udp.datagrams_in},
@@ -406,18 +406,21 @@ class Balancer {
     return 0;
   }
 
-  const config::Config& config_;
-  pool::Snapshot snapshot_;
+  const config::Config& config_;  // at the start
+  std::string file_;
+  pool::Directory directory_;  // at the start
   pool::BackendTable table_;
   std::vector<int> cpus_;
   std::uint64_t open_files_ = 0;
+  Machine machine_;
   Capacity capacity_;
-  Listening listening_;
+  std::unique_ptr<ListeningSockets> sockets_;
   std::unique_ptr<worker::Admission> admission_;
   std::unique_ptr<worker::SourceLimits> source_limits_;
   sigset_t signals_{};
   std::atomic<std::uint32_t> workers_running_{0};
   bool stopping_ = false;
+  std::atomic<bool> accepting_{false};  // for threads that look
   ServiceManager service_manager_;
   Watchdog watchdog_{0, Nanos(0)};
   Instant report_at_{};
@@ -425,17 +428,18 @@ class Balancer {
   std::unique_ptr<ProberThread> prober_;
   std::vector<std::unique_ptr<WorkerThread>> workers_;
   std::unique_ptr<admin::Operator> operator_;
+  std::unique_ptr<Reloader> reloader_;
   std::unique_ptr<admin::ControlServer> control_;
+  std::unique_ptr<HttpService> http_;
 };
 
 }  // namespace
 
-int run_balancer(const config::Config& config) {
-  log::start(log_level(config.runtime.log_level),
-             config.runtime.log_format == config::LogFormat::json ? log::Format::json : log::Format::text);
+int run_balancer(const config::Config& config, const std::string& file) {
+  log::start(log_level(config.runtime.log_level), log_format(config.runtime.log_format));
   int status = 1;
   {
-    Balancer balancer(config);
+    Balancer balancer(config, file);
     status = balancer.run();
   }
   log::stop();

@@ -13,8 +13,10 @@ constexpr std::uint64_t kFilesPerPipe = 2;
 constexpr std::uint64_t kProbesAtOnce = 256;
 constexpr std::uint32_t kSlotsSpare = 1024;  // what one batch may accept beyond the limit
 constexpr std::uint64_t kBuffersMin = 1024;
-constexpr std::uint64_t kBuffersMax = 32768;       // buffer ids have 16 bits
-constexpr std::uint32_t kDatagramBuffers = 1024;   // 68 KiB of address space each
+constexpr std::uint64_t kBuffersMax = 32768;      // buffer ids have 16 bits
+constexpr std::uint32_t kDatagramBuffers = 1024;  // 68 KiB of address space each
+constexpr std::uint64_t kSpareUpstreamSockets = 4096;
+constexpr std::uint64_t kSpareSessions = 65536;
 constexpr std::uint64_t kSessionsMax = 1'000'000;  // derived, of one listener
 // What upstream sockets get of the descriptors that are left for traffic.
 constexpr std::uint64_t kUdpShareAlone = 15;  // sixteenths; connections keep one, so that the arithmetic holds
@@ -43,11 +45,15 @@ void derive_sessions(Capacity& capacity, std::uint64_t sockets, const std::vecto
     capacity.max_sessions.push_back(static_cast<std::uint32_t>(limit));
     sessions += limit;
   }
-  if (std::none_of(listeners.begin(), listeners.end(), is_udp)) return;
+  capacity.datagram_buffers = kDatagramBuffers;
+  if (std::none_of(listeners.begin(), listeners.end(), is_udp)) {
+    // A reload may bring the first one: it has to do with what connections leave.
+    sockets = kSpareUpstreamSockets;
+    sessions = kSpareSessions;
+  }
   capacity.upstream_sockets = static_cast<std::uint32_t>(std::max<std::uint64_t>(sockets / capacity.workers, 1));
   // Any worker may come to hold all sessions. Memory is only reserved; it is touched when it is used.
   capacity.sessions = static_cast<std::uint32_t>(std::min<std::uint64_t>(sessions, 4 * kSessionsMax));
-  capacity.datagram_buffers = kDatagramBuffers;
 }
 
 }  // namespace

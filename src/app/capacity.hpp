@@ -22,7 +22,7 @@ struct Capacity {
   std::uint32_t slots = 0;    // of one worker
   std::uint32_t pipes = 0;    // of one worker
   std::uint32_t buffers = 0;  // of one worker
-  // UDP; all 0 without a UDP listener.
+  // UDP. Without a UDP listener: what a reload may bring has to do with.
   std::uint32_t upstream_sockets = 0;       // of one worker
   std::uint32_t sessions = 0;               // slots of one worker
   std::uint32_t datagram_buffers = 0;       // of one worker

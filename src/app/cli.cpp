@@ -40,6 +40,7 @@ struct Options {
   std::string connection;  // to kill
   std::string client;
   std::string listener;
+  bool plan = false;
 };
 
 int refuse(std::string_view message) {
@@ -67,7 +68,9 @@ int run(const Options& options) {
   if (!quick && !options.quick.balance.empty()) return refuse("--balance goes with --listen and --backend");
   if (!quick && options.quick.udp) return refuse("--udp goes with --listen and --backend");
   const std::optional<config::Config> config = load(options);
-  return config ? run_balancer(*config) : kWrongUsage;
+  if (!config) return kWrongUsage;
+  const std::string file = options.file.empty() ? kDefaultFile : options.file;
+  return run_balancer(*config, quick ? std::string() : file);
 }
 
 int check(const Options& options) {
@@ -190,6 +193,8 @@ void add_control_commands(CLI::App& app, Options& options) {
   connections->add_option("--backend", options.connections.backend, "Only those of this backend, POOL/NAME");
   CLI::App* kill = add_control(*connections, options, "kill", "Reset one connection");
   kill->add_option("ID", options.connection, "As `millrace connections` shows it")->required();
+  CLI::App* reload = add_control(app, options, "reload", "Read the file again and apply it; nobody is disturbed");
+  reload->add_flag("--plan", options.plan, "Only print what would change");
   CLI::App* why = add_control(app, options, "why", "Explain which backend a client gets");
   why->add_option("CLIENT", options.client, "IP address, or address and port")->required();
   why->add_option("--listener", options.listener, "Only for this listener");
@@ -201,6 +206,7 @@ int run_control_command(const CLI::App& app, const Options& options) {
   if (app.got_subcommand("top")) {
     return top::run_top({.socket = options.control.socket, .interval_seconds = options.interval_seconds});
   }
+  if (app.got_subcommand("reload")) return reload(options.control, options.plan);
   if (app.got_subcommand("why")) return explain_choice(options.control, options.client, options.listener);
   if (!options.connection.empty()) return kill_connection(options.control, options.connection);
   return list_connections(options.control, options.connections);

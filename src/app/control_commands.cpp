@@ -224,6 +224,11 @@ int kill_connection(const ControlTarget& target, const std::string& id) {
                            [](const std::string& killed) { return admin::printable(killed) + ": killed\n"; });
 }
 
+int reload(const ControlTarget& target, bool plan) {
+  return show<admin::ReloadReport>(target, ask(target, {{"command", "reload"}, {"plan", plan}}),
+                                   [](const admin::ReloadReport& report) { return admin::to_text(report); });
+}
+
 int explain_choice(const ControlTarget& target, const std::string& client, const std::string& listener) {
   json request = {{"command", "why"}, {"client", client}};
   if (!listener.empty()) request["listener"] = listener;

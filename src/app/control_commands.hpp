@@ -31,6 +31,7 @@ struct BackendOrder {
 [[nodiscard]] int change_backend(const ControlTarget& target, const BackendOrder& order);
 [[nodiscard]] int list_connections(const ControlTarget& target, const ConnectionsWanted& wanted);
 [[nodiscard]] int kill_connection(const ControlTarget& target, const std::string& id);
+[[nodiscard]] int reload(const ControlTarget& target, bool plan);
 [[nodiscard]] int explain_choice(const ControlTarget& target, const std::string& client, const std::string& listener);
 
 }  // namespace millrace::app

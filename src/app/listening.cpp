@@ -20,64 +20,113 @@ std::vector<net::Endpoint> wildcards(std::uint16_t port) {
   return {net::Endpoint::ipv4(0, port), net::Endpoint::ipv6(std::array<std::uint8_t, 16>{}, port)};
 }
 
+/// The addresses that a `bind` stands for.
+std::vector<net::Endpoint> wanted_by(const net::AddressText& bind) {
+  if (bind.kind == net::AddressText::Kind::any) return wildcards(bind.host.port);
+  return {bind.endpoint};
+}
+
+bool is_file(const net::Endpoint& address) {
+  const std::string text = address.to_string();  // "unix:/path" or "unix:@abstract"
+  return address.is_unix() && text.size() > 5 && text[5] != '@';
+}
+
+void close_all(const Bound& bound) {
+  for (const std::vector<io::Fd>& fds : bound.fds) {
+    for (const io::Fd fd : fds) io::close_now(fd);
+  }
+}
+
+void remove_file(const Bound& bound) {
+  if (!bound.passed && is_file(bound.address)) ::unlink(bound.address.to_string().c_str() + 5);
+}
+
+bool share_a_descriptor(const Bound& one, const Bound& other) {
+  for (const std::vector<io::Fd>& fds : one.fds) {
+    for (const io::Fd fd : fds) {
+      const auto has = [fd](const std::vector<io::Fd>& theirs) {
+        return std::find(theirs.begin(), theirs.end(), fd) != theirs.end();
+      };
+      if (std::any_of(other.fds.begin(), other.fds.end(), has)) return true;
+    }
+  }
+  return false;
+}
+
+/// Whether a socket that was opened for one serves the other. A port that the kernel chose belongs to its listener.
+bool serves(const Bound& bound, const config::Listener& listener, const net::Endpoint& wanted) {
+  if (bound.protocol != listener.protocol || bound.wanted != wanted) return false;
+  return wanted.is_unix() || wanted.port() != 0 || bound.listener == listener.name;
+}
+
 class Opener {
  public:
   Opener(Listening& listening, std::uint32_t workers, PassedSockets& passed)
-      : listening_(listening), workers_(workers), passed_(passed) {
-    listening_.sockets.resize(workers);
-  }
+      : listening_(listening), workers_(workers), passed_(passed) {}
 
   /// An error message, or nothing.
-  std::string open(const config::Listener& listener, std::uint32_t index) {
-    for (const net::AddressText& bind : listener.bind) {
-      std::string problem = bind.kind == net::AddressText::Kind::any ? use_or_open_any(listener, index, bind.host.port)
-                                                                     : use_or_open(listener, index, bind.endpoint);
-      if (!problem.empty()) return fmt::format("listener {}: {}", listener.name, problem);
+  std::string open(const config::Listener& listener, const net::AddressText& bind) {
+    std::string problem = bind.kind == net::AddressText::Kind::any ? use_or_open_any(listener, bind.host.port)
+                                                                   : use_or_open(listener, bind.endpoint);
+    return problem.empty() ? problem : fmt::format("listener {}: {}", listener.name, problem);
+  }
+
+  /// Opens the sockets of those workers that have none.
+  std::string complete(const config::Listener& listener, Bound& bound) const {
+    for (std::uint32_t worker = 0; worker < workers_; ++worker) {
+      if (!bound.fds[worker].empty()) continue;
+      const Result<io::Fd> opened = open_socket(listener, bound.address);
+      if (!opened) return fmt::format("listener {}: {}", listener.name, opened.error());
+      bound.fds[worker].push_back(opened.value());
     }
     return {};
   }
 
-  void close_all() {
-    for (auto& sockets : listening_.sockets) {
-      for (const worker::ListenerSocket& socket : sockets) io::close_now(socket.fd);
-      sockets.clear();
-    }
+ private:
+  Bound& add(const config::Listener& listener, const net::Endpoint& wanted) {
+    return listening_.bounds.emplace_back(Bound{.listener = listener.name,
+                                                .protocol = listener.protocol,
+                                                .wanted = wanted,
+                                                .address = wanted,
+                                                .fds = std::vector<std::vector<io::Fd>>(workers_)});
   }
 
- private:
   /// systemd opens `ListenStream=80` as one IPv6 socket that serves both families.
-  std::string use_or_open_any(const config::Listener& listener, std::uint32_t index, std::uint16_t port) {
+  std::string use_or_open_any(const config::Listener& listener, std::uint16_t port) {
     const net::Endpoint v4 = wildcards(port)[0];
     const net::Endpoint v6 = wildcards(port)[1];
     if (const auto both = passed_.take(listener.protocol, v6, /*dual_stack_only=*/true); !both.fds.empty()) {
-      return use(listener, index, v6, both.fds);
+      std::string problem = use(listener, v6, both.fds);
+      listening_.bounds.back().dual_stack = true;
+      return problem;
     }
     const auto for_v4 = passed_.take(listener.protocol, v4);
     const auto for_v6 = passed_.take(listener.protocol, v6);
-    if (for_v4.fds.empty() && for_v6.fds.empty()) return open_any(listener, index, port);
-    std::string problem = for_v4.fds.empty() ? open_one(listener, index, v4) : use(listener, index, v4, for_v4.fds);
+    if (for_v4.fds.empty() && for_v6.fds.empty()) return open_any(listener, port);
+    std::string problem = for_v4.fds.empty() ? open_one(listener, v4, v4) : use(listener, v4, for_v4.fds);
     if (!problem.empty()) return problem;
-    return for_v6.fds.empty() ? open_one(listener, index, v6) : use(listener, index, v6, for_v6.fds);
+    return for_v6.fds.empty() ? open_one(listener, v6, v6) : use(listener, v6, for_v6.fds);
   }
 
-  std::string use_or_open(const config::Listener& listener, std::uint32_t index, const net::Endpoint& address) {
+  std::string use_or_open(const config::Listener& listener, const net::Endpoint& address) {
     const auto match = passed_.take(listener.protocol, address);
-    return match.fds.empty() ? open_one(listener, index, address) : use(listener, index, address, match.fds);
+    return match.fds.empty() ? open_one(listener, address, address) : use(listener, address, match.fds);
   }
 
   /// A passed TCP socket is shared by all workers: whoever accepts first has the connection. (More sockets for its
   /// address could only be opened by the user who opened this one, which was root.) A passed UDP socket has one worker:
   /// with several, the datagrams of a client would come to any of them, and its session is known to one.
-  std::string use(const config::Listener& listener, std::uint32_t index, const net::Endpoint& address,
-                  const std::vector<io::Fd>& fds) {
+  std::string use(const config::Listener& listener, const net::Endpoint& address, const std::vector<io::Fd>& fds) {
     const bool udp = listener.protocol == config::Protocol::udp;
     const std::size_t shares = udp ? fds.size() : std::max<std::size_t>(fds.size(), workers_);
     std::string problem;
+    Bound& bound = add(listener, address);
+    bound.passed = true;
     for (std::size_t i = 0; i < shares; ++i) {
       io::Fd fd = i < fds.size() ? fds[i] : io::Fd{::fcntl(io::raw(fds[i % fds.size()]), F_DUPFD_CLOEXEC, 0)};
       if (fd == io::Fd::none) return "no descriptor left; raise LimitNOFILE (ulimit -n)";
       const std::size_t worker = udp ? next_udp_worker_++ % workers_ : i % workers_;
-      listening_.sockets[worker].push_back({.fd = fd, .listener = index});
+      bound.fds[worker].push_back(fd);
       if (i >= fds.size()) continue;
       const Result<io::Fd> adopted = udp ? io::adopt_datagram_listener(fd, address)
                                          : io::adopt_listener(fd, address,
@@ -86,8 +135,6 @@ class Opener {
                                                                .keepalive = listener.keepalive});
       if (!adopted) problem = adopted.error();
     }
-    listening_.addresses.push_back(
-        {.listener = listener.name, .protocol = listener.protocol, .address = address, .passed = true});
     log::info("passed_socket_used", {{"listener", listener.name},
                                      {"address", address.to_string()},
                                      {"sockets", fds.size()},
@@ -95,21 +142,18 @@ class Opener {
     return problem;
   }
 
-  std::string open_any(const config::Listener& listener, std::uint32_t index, std::uint16_t port) {
+  std::string open_any(const config::Listener& listener, std::uint16_t port) {
     std::string problem;
     for (int attempt = 0; attempt < (port == 0 ? kPortAttempts : 1); ++attempt) {
-      const std::size_t before = listening_.sockets.front().size();
-      const std::size_t addresses_before = listening_.addresses.size();
-      problem = open_one(listener, index, wildcards(port)[0]);
-      if (!problem.empty()) continue;
-      net::Endpoint v6 = wildcards(listening_.addresses.back().address.port())[1];
-      problem = open_one(listener, index, v6);
-      if (problem.empty()) return {};
-      for (auto& sockets : listening_.sockets) {
-        for (std::size_t i = before; i < sockets.size(); ++i) io::close_now(sockets[i].fd);
-        sockets.resize(before);
+      const std::size_t before = listening_.bounds.size();
+      problem = open_one(listener, wildcards(port)[0], wildcards(port)[0]);
+      if (problem.empty()) {
+        const std::uint16_t chosen = listening_.bounds.back().address.port();
+        problem = open_one(listener, wildcards(port)[1], wildcards(chosen)[1]);
       }
-      listening_.addresses.resize(addresses_before);
+      if (problem.empty()) return {};
+      for (std::size_t i = before; i < listening_.bounds.size(); ++i) close_all(listening_.bounds[i]);
+      listening_.bounds.resize(before);
     }
     return problem;
   }
@@ -124,21 +168,22 @@ class Opener {
   }
 
   /// One socket per worker on the same address; a unix socket cannot be shared that way and is duplicated instead.
-  std::string open_one(const config::Listener& listener, std::uint32_t index, net::Endpoint address) {
+  std::string open_one(const config::Listener& listener, const net::Endpoint& wanted, const net::Endpoint& address) {
+    Bound& bound = add(listener, wanted);
+    bound.address = address;
     for (std::uint32_t worker = 0; worker < workers_; ++worker) {
       io::Fd fd = io::Fd::none;
       if (address.is_unix() && worker > 0) {
-        fd = io::Fd{::fcntl(io::raw(listening_.sockets[0].back().fd), F_DUPFD_CLOEXEC, 0)};
+        fd = io::Fd{::fcntl(io::raw(bound.fds[0].back()), F_DUPFD_CLOEXEC, 0)};
         if (fd == io::Fd::none) return "no descriptor left; raise LimitNOFILE (ulimit -n)";
       } else {
-        const Result<io::Fd> opened = open_socket(listener, address);
+        const Result<io::Fd> opened = open_socket(listener, bound.address);
         if (!opened) return opened.error();
         fd = opened.value();
       }
-      listening_.sockets[worker].push_back({.fd = fd, .listener = index});
-      if (worker == 0 && !address.is_unix()) address = io::bound_address(fd);
+      bound.fds[worker].push_back(fd);
+      if (worker == 0 && !address.is_unix()) bound.address = io::bound_address(fd);
     }
-    listening_.addresses.push_back({.listener = listener.name, .protocol = listener.protocol, .address = address});
     return {};
   }
 
@@ -148,32 +193,169 @@ class Opener {
   std::size_t next_udp_worker_ = 0;
 };
 
+/// What accepted connections inherit, and the length of the queue, may have changed.
+void follow(const Bound& bound, const config::Listener& listener) {
+  if (listener.protocol == config::Protocol::udp) return;
+  for (const std::vector<io::Fd>& fds : bound.fds) {
+    for (const io::Fd fd : fds) {
+      // It worked when the socket was opened.
+      static_cast<void>(io::adopt_listener(
+          fd, bound.address,
+          {.backlog = static_cast<int>(listener.backlog), .reuse_port = false, .keepalive = listener.keepalive}));
+    }
+  }
+}
+
 }  // namespace
 
-Result<Listening> open_listeners(const config::Config& config, std::uint32_t workers, PassedSockets& passed) {
+Result<Listening> ListeningSockets::open(const config::Config& config, PassedSockets& passed) {
   Listening listening;
-  Opener opener(listening, workers, passed);
-  for (std::uint32_t i = 0; i < config.listeners.size(); ++i) {
-    std::string problem = opener.open(config.listeners[i], i);
-    if (problem.empty()) continue;
-    opener.close_all();
-    return Error{std::move(problem)};
+  Opener opener(listening, workers_, passed);
+  for (const config::Listener& listener : config.listeners) {
+    for (const net::AddressText& bind : listener.bind) {
+      std::string problem = opener.open(listener, bind);
+      if (problem.empty()) continue;
+      for (const Bound& bound : listening.bounds) close_all(bound);
+      return Error{std::move(problem)};
+    }
   }
   return listening;
 }
 
-void remove_socket_files(const Listening& listening) {
-  for (const Bound& bound : listening.addresses) {
-    const std::string text = bound.address.to_string();  // "unix:/path" or "unix:@abstract"
-    if (!bound.passed && bound.address.is_unix() && text.size() > 5 && text[5] != '@') ::unlink(text.c_str() + 5);
+Result<Listening> ListeningSockets::prepare(const config::Config& config, const KeepDraining& keep_draining) {
+  Listening next;
+  PassedSockets none;
+  std::vector<bool> taken(now_.bounds.size());
+  for (const config::Listener& listener : config.listeners) {
+    for (const net::AddressText& bind : listener.bind) {
+      Listening made;
+      Opener opener(made, workers_, none);
+      std::string problem;
+      bool covered = false;
+      for (const net::Endpoint& wanted : wanted_by(bind)) {
+        const auto known = std::find_if(now_.bounds.begin(), now_.bounds.end(), [&](const Bound& bound) {
+          const bool both = bound.dual_stack && bind.kind == net::AddressText::Kind::any &&
+                            bound.protocol == listener.protocol && bound.wanted.port() == wanted.port();
+          return (both || serves(bound, listener, wanted)) &&
+                 !taken[static_cast<std::size_t>(&bound - now_.bounds.data())];
+        });
+        if (known == now_.bounds.end()) continue;
+        taken[static_cast<std::size_t>(known - now_.bounds.begin())] = true;
+        next.bounds.push_back(*known);
+        next.bounds.back().listener = listener.name;
+        covered = true;
+        if (known->dual_stack) break;
+      }
+      if (covered) continue;  // a wildcard's two sockets come and go together
+      for (const net::Endpoint& wanted : wanted_by(bind)) {
+        const auto draining = std::find_if(draining_.begin(), draining_.end(), [&](const Bound& bound) {
+          return serves(bound, listener, wanted) && !is_file(wanted) && !bound.passed && bound.kept.empty();
+        });
+        if (draining == draining_.end()) continue;
+        draining->kept = keep_draining(*draining);
+        Bound back = *draining;
+        back.listener = listener.name;
+        back.fds = back.kept;
+        problem = opener.complete(listener, back);
+        made.bounds.push_back(std::move(back));
+        covered = true;
+        if (!problem.empty()) break;
+      }
+      if (!covered) problem = opener.open(listener, bind);
+      for (Bound& bound : made.bounds) next.bounds.push_back(std::move(bound));
+      if (problem.empty()) continue;
+      discard(next);
+      return Error{std::move(problem)};
+    }
   }
+  return next;
+}
+
+void ListeningSockets::discard(const Listening& prepared) {
+  for (Bound bound : prepared.bounds) {
+    const bool ours = std::any_of(now_.bounds.begin(), now_.bounds.end(),
+                                  [&](const Bound& present) { return present.fds == bound.fds; });
+    if (ours) continue;
+    for (std::size_t worker = 0; worker < bound.kept.size(); ++worker) {  // those the worker has
+      for (const io::Fd fd : bound.kept[worker]) std::erase(bound.fds[worker], fd);
+    }
+    close_all(bound);
+    remove_file(bound);
+  }
+  for (Bound& bound : draining_) bound.kept.clear();
+}
+
+void ListeningSockets::commit(Listening next, const config::Config& config) {
+  std::erase_if(draining_, [](const Bound& bound) { return !bound.kept.empty(); });
+  for (Bound& bound : next.bounds) bound.kept.clear();
+  for (Bound& before : now_.bounds) {
+    const bool stays = std::any_of(next.bounds.begin(), next.bounds.end(),
+                                   [&](const Bound& bound) { return bound.fds == before.fds; });
+    if (stays) continue;
+    const bool file_again = std::any_of(next.bounds.begin(), next.bounds.end(),
+                                        [&](const Bound& bound) { return bound.address == before.address; });
+    if (!file_again) remove_file(before);
+    draining_.push_back(std::move(before));
+  }
+  now_ = std::move(next);
+  for (const Bound& bound : now_.bounds) {
+    for (const config::Listener& listener : config.listeners) {
+      if (listener.name == bound.listener) follow(bound, listener);
+    }
+  }
+  // They are closed a second later: then their numbers may be those of others.
+  const auto is_reused = [this](const Bound& bound) {
+    return std::any_of(now_.bounds.begin(), now_.bounds.end(),
+                       [&](const Bound& present) { return share_a_descriptor(present, bound); });
+  };
+  std::erase_if(draining_, is_reused);
+  for (std::size_t i = 0; i + 1 < draining_.size();) {
+    const bool reused = std::any_of(draining_.begin() + static_cast<std::ptrdiff_t>(i) + 1, draining_.end(),
+                                    [&](const Bound& later) { return share_a_descriptor(later, draining_[i]); });
+    if (reused) {
+      draining_.erase(draining_.begin() + static_cast<std::ptrdiff_t>(i));
+    } else {
+      ++i;
+    }
+  }
+}
+
+std::vector<std::vector<worker::ListenerSocket>> ListeningSockets::by_worker(const Listening& listening,
+                                                                             const pool::Snapshot& snapshot) const {
+  std::vector<std::vector<worker::ListenerSocket>> sockets(workers_);
+  for (const Bound& bound : listening.bounds) {
+    const auto listener = std::find_if(snapshot.listeners.begin(), snapshot.listeners.end(),
+                                       [&](const pool::Listener& one) { return one.name == bound.listener; });
+    const auto index = static_cast<std::uint32_t>(listener - snapshot.listeners.begin());
+    for (std::uint32_t worker = 0; worker < workers_; ++worker) {
+      for (const io::Fd fd : bound.fds[worker]) {
+        sockets[worker].push_back({.fd = fd, .listener = index, .shared = bound.passed});
+      }
+    }
+  }
+  return sockets;
+}
+
+std::vector<std::vector<std::string>> ListeningSockets::addresses(const Listening& listening,
+                                                                  const pool::Snapshot& snapshot) {
+  std::vector<std::vector<std::string>> addresses(snapshot.listeners.size());
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    for (const Bound& bound : listening.bounds) {
+      if (bound.listener == snapshot.listeners[i].name) addresses[i].push_back(bound.address.to_string());
+    }
+  }
+  return addresses;
+}
+
+void ListeningSockets::remove_socket_files() const {
+  for (const Bound& bound : now_.bounds) remove_file(bound);
 }
 
 std::uint32_t count_sockets(const config::Config& config, std::uint32_t workers) {
   std::uint32_t sockets = 0;
   for (const config::Listener& listener : config.listeners) {
     for (const net::AddressText& bind : listener.bind) {
-      sockets += (bind.kind == net::AddressText::Kind::any ? 2U : 1U) * workers;
+      sockets += static_cast<std::uint32_t>(wanted_by(bind).size()) * workers;
     }
   }
   return sockets;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <system_error>
 
 #include "grouped.hpp"
@@ -33,6 +34,13 @@ ServiceManager::ServiceManager()
 void ServiceManager::ready(const LiveCounts& counts) {
   last_status_ = status_line(counts);
   send("READY=1\nSTATUS=" + last_status_);
+}
+
+void ServiceManager::reloading() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  const std::int64_t microseconds = std::int64_t{now.tv_sec} * 1'000'000 + now.tv_nsec / 1000;
+  send(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", microseconds));
 }
 
 void ServiceManager::status(const LiveCounts& counts) {

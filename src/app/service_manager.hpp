@@ -33,6 +33,8 @@ class ServiceManager {
   [[nodiscard]] Nanos watchdog_interval() const { return watchdog_interval_; }
 
   void ready(const LiveCounts& counts);
+  /// ready() follows.
+  void reloading();
   void status(const LiveCounts& counts);
   /// It shall wait at least `patience` before it kills.
   void stopping(const LiveCounts& counts, Nanos patience);

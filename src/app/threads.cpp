@@ -8,6 +8,7 @@
 #include <functional>
 #include <random>
 
+#include "millrace/base/assert.hpp"
 #include "millrace/base/log.hpp"
 #include "watchdog.hpp"
 
@@ -42,19 +43,26 @@ health::ProbeSettings probe_settings(const config::Pool& pool) {
           .max_ejected = pool.passive.max_ejected};
 }
 
+const pool::Pool* find_pool(const pool::Snapshot& snapshot, const std::string& name) {
+  const auto found =
+      std::find_if(snapshot.pools.begin(), snapshot.pools.end(), [&](const auto& pool) { return pool->name == name; });
+  return found == snapshot.pools.end() ? nullptr : found->get();
+}
+
 std::vector<health::Target> probe_targets(const config::Config& config, const pool::Snapshot& snapshot) {
   std::vector<health::Target> targets;
-  for (std::size_t i = 0; i < snapshot.pools.size(); ++i) {
-    const pool::Pool& pool = snapshot.pools[i];
-    for (const pool::Backend& backend : pool.backends) {
+  for (const config::Pool& wanted : config.pools) {
+    const pool::Pool* pool = find_pool(snapshot, wanted.name);
+    MILLRACE_ASSERT(pool != nullptr, "a snapshot has the pools of its configuration");
+    for (const pool::Backend& backend : pool->backends) {
       health::Target target{.id = backend.id,
-                            .pool = pool.name,
+                            .pool = pool->name,
                             .backend = backend.name,
                             .endpoint = backend.address,
-                            .settings = probe_settings(config.pools[i])};
-      const std::uint16_t port = config.pools[i].health.port;
+                            .settings = probe_settings(wanted)};
+      const std::uint16_t port = wanted.health.port;
       if (port != 0 && !backend.address.is_unix()) target.endpoint.set_port(port);
-      for (const net::Endpoint& source : pool.sources) {
+      for (const net::Endpoint& source : pool->sources) {
         if (source.family() == backend.address.family()) target.source = source;
       }
       targets.push_back(std::move(target));
@@ -81,9 +89,9 @@ std::uint64_t random_seed() {
 
 // ---- the prober ----
 
-ProberThread::ProberThread(const config::Config& config, const pool::Snapshot& snapshot, pool::BackendTable& table,
-                           const io::UringFeatures& features)
-    : targets_(probe_targets(config, snapshot)), snapshot_(snapshot), table_(table), features_(features) {
+ProberThread::ProberThread(const config::Config& config, std::shared_ptr<const pool::Snapshot> snapshot,
+                           pool::BackendTable& table, const io::UringFeatures& features)
+    : targets_(probe_targets(config, *snapshot)), snapshot_(std::move(snapshot)), table_(table), features_(features) {
   warn_of_missing_probes(config);
 }
 
@@ -122,14 +130,38 @@ void ProberThread::on_transition(const health::Transition& transition) {
               {"from", pool::name(transition.from)},
               {"to", pool::name(transition.to)},
               {"reason", transition.reason}});
-  for (const pool::Pool& pool : snapshot_.pools) {
-    if (pool.name != transition.target.pool || up) continue;
-    const bool any_up = std::any_of(pool.backends.begin(), pool.backends.end(), [this](const pool::Backend& backend) {
-      return backend.weight != 0 && table_.health(backend.id) == pool::HealthState::up;
-    });
-    if (any_up) continue;
-    log::error("pool_down", {{"pool", pool.name}, {"fail_open", pool.fail_open}});
+  if (up) return;
+  std::shared_ptr<const pool::Snapshot> snapshot;
+  {
+    const std::lock_guard lock(mutex_);
+    snapshot = snapshot_;
   }
+  const pool::Pool* pool = find_pool(*snapshot, transition.target.pool);
+  if (pool == nullptr || pool->retired) return;
+  if (pool->close_on_down) close_connections(*pool, transition.target.id);
+  const bool any_up = std::any_of(pool->backends.begin(), pool->backends.end(), [this](const pool::Backend& backend) {
+    return backend.weight != 0 && table_.health(backend.id) == pool::HealthState::up;
+  });
+  if (!any_up) log::error("pool_down", {{"pool", pool->name}, {"fail_open", pool->fail_open}});
+}
+
+void ProberThread::close_connections(const pool::Pool& pool, pool::BackendId id) {
+  log::info("closing_connections", {{"pool", pool.name}, {"active", table_.active(id)}, {"reason", "on_down"}});
+  const worker::Eviction eviction{.id = id, .at = Instant::min(), .reason = flow::CloseReason::backend_down};
+  const std::lock_guard lock(mutex_);
+  for (worker::Worker* worker : workers_) worker->post(std::make_shared<worker::Evict>(eviction));
+}
+
+void ProberThread::set_workers(std::vector<worker::Worker*> workers) {
+  const std::lock_guard lock(mutex_);
+  workers_ = std::move(workers);
+}
+
+void ProberThread::reload(const config::Config& config, std::shared_ptr<const pool::Snapshot> snapshot) {
+  warn_of_missing_probes(config);
+  prober_->set_targets(probe_targets(config, *snapshot));
+  const std::lock_guard lock(mutex_);
+  snapshot_ = std::move(snapshot);
 }
 
 void ProberThread::stop() {
@@ -144,11 +176,11 @@ void ProberThread::request_probe(pool::BackendId id) {
 
 // ---- a worker ----
 
-WorkerThread::WorkerThread(Setup setup, const pool::Snapshot& snapshot, pool::BackendTable& table,
+WorkerThread::WorkerThread(Setup setup, std::shared_ptr<const pool::Snapshot> snapshot, pool::BackendTable& table,
                            worker::Admission& admission, worker::SourceLimits* source_limits,
                            worker::ProbeRequests* probes)
     : setup_(std::move(setup)),
-      snapshot_(snapshot),
+      snapshot_(std::move(snapshot)),
       table_(table),
       admission_(admission),
       source_limits_(source_limits),

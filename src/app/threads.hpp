@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <thread>
@@ -23,7 +24,7 @@ namespace millrace::app {
 /// The prober's thread. start() returns when its ring works.
 class ProberThread : public worker::ProbeRequests {
  public:
-  ProberThread(const config::Config& config, const pool::Snapshot& snapshot, pool::BackendTable& table,
+  ProberThread(const config::Config& config, std::shared_ptr<const pool::Snapshot> snapshot, pool::BackendTable& table,
                const io::UringFeatures& features);
   ~ProberThread() override;
 
@@ -31,13 +32,21 @@ class ProberThread : public worker::ProbeRequests {
   [[nodiscard]] std::string start();
   void stop();
   void request_probe(pool::BackendId id) override;
+  /// Once it has started.
+  void reload(const config::Config& config, std::shared_ptr<const pool::Snapshot> snapshot);
+  /// Who ends connections to backends that went down (`on_down`); they must not end before stop().
+  void set_workers(std::vector<worker::Worker*> workers);
 
  private:
   void main(std::promise<std::string>& started);
   void on_transition(const health::Transition& transition);
 
-  std::vector<health::Target> targets_;
-  const pool::Snapshot& snapshot_;
+  void close_connections(const pool::Pool& pool, pool::BackendId id);
+
+  std::vector<health::Target> targets_;  // at the start
+  std::mutex mutex_;                     // over the next two
+  std::shared_ptr<const pool::Snapshot> snapshot_;
+  std::vector<worker::Worker*> workers_;
   pool::BackendTable& table_;
   io::UringFeatures features_;
   std::unique_ptr<io::Io> io_;
@@ -68,8 +77,8 @@ class WorkerThread {
   };
 
   /// `source_limits` may be null when no listener has limits by source address.
-  WorkerThread(Setup setup, const pool::Snapshot& snapshot, pool::BackendTable& table, worker::Admission& admission,
-               worker::SourceLimits* source_limits, worker::ProbeRequests* probes);
+  WorkerThread(Setup setup, std::shared_ptr<const pool::Snapshot> snapshot, pool::BackendTable& table,
+               worker::Admission& admission, worker::SourceLimits* source_limits, worker::ProbeRequests* probes);
   ~WorkerThread();
 
   /// Makes the ring and begins to accept. Empty, or what went wrong. `on_end` runs on the thread when it ends.
@@ -90,7 +99,7 @@ class WorkerThread {
   void loop();
 
   Setup setup_;
-  const pool::Snapshot& snapshot_;
+  std::shared_ptr<const pool::Snapshot> snapshot_;
   pool::BackendTable& table_;
   worker::Admission& admission_;
   worker::SourceLimits* source_limits_;

@@ -176,6 +176,11 @@ void stop(std::chrono::milliseconds patience) {
   if (async) async->finish(patience);
 }
 
+void change(Level level, Format format) {
+  g_level = level;
+  g_format = format;
+}
+
 bool enabled(Level level) {
   return level <= g_level.load(std::memory_order_relaxed);
 }

@@ -76,6 +76,13 @@ Node backend_node(std::string_view argument, Problems& problems) {
   return backend;
 }
 
+/// Several of them shall run on one machine without being in each other's way.
+Node admin_node() {
+  Node admin;
+  put(admin, "http", text_node(""));
+  return admin;
+}
+
 Node listeners_node(const QuickForm& quick) {
   Node bind = list_node();
   for (const std::string& listen : quick.listen) bind.items.push_back(text_node(listen, label_of("--listen", listen)));
@@ -107,6 +114,7 @@ Loaded from_quick_form(const QuickForm& quick) {
     problems.add_at({}, "--listen is missing, say where to listen, for example --listen *:8080");
   if (quick.backends.empty()) problems.add_at({}, "--backend is missing, for example --backend 10.0.0.1:80");
   Node root;
+  put(root, "admin", admin_node());
   put(root, "listeners", listeners_node(quick));
   put(root, "pools", pools_node(quick, problems));
   if (quick.listen.empty() || quick.backends.empty()) return {std::nullopt, problems.take()};

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "addresses.hpp"
+#include "admin_keys.hpp"
 #include "backends.hpp"
 #include "codec.hpp"
 #include "json_schema.hpp"
@@ -190,8 +191,12 @@ constexpr std::array kAdminKeys = {
         "socket",
         "The unix socket of the commands that talk to a running balancer; its folder must "
         "exist. Empty: none."),
-    not_built<Admin>("http"),
-    not_built<Admin>("token"),
+    value<&Admin::http, HttpAddress>(
+        "http",
+        "Where the dashboard, /metrics, /healthz, /readyz and /api/v1 are served; another address than a loopback one "
+        "needs a token. Empty: nowhere."),
+    value<&Admin::token, Token>(
+        "token", "The secret that changes over HTTP need, and on another address than a loopback one everything."),
 };
 
 constexpr std::array kListenerKeys = {
@@ -247,8 +252,11 @@ constexpr std::array kPoolKeys = {
     not_built<Pool>("transparent"),
     not_built<Pool>("slow_start"),
     value<&Pool::fail_open, Flag>("fail_open", "When every backend is down: try them all rather than refuse everyone."),
-    not_built<Pool>("on_down"),
-    not_built<Pool>("drain_timeout"),
+    value<&Pool::on_down, Word<OnDown>>("on_down",
+                                        "What becomes of the TCP connections of a backend that is not up any more."),
+    value<&Pool::drain_timeout, Duration<Zero::allowed>>(
+        "drain_timeout",
+        R"(How long the connections of a backend that a reload has taken out may live on. "0s": as long as they like.)"),
     value<&Pool::max_connections_per_backend, Whole<0, kConnectionsMax>>(
         "max_connections_per_backend", "For backends without a max_connections of their own. 0: no limit."),
     not_built<Pool>("queue_timeout"),

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "addresses.hpp"
+#include "admin_keys.hpp"
 #include "duration.hpp"
 #include "schema.hpp"
 #include "suggest.hpp"
@@ -296,6 +297,7 @@ void check_pool(const Draft<Pool>& pool, const Drafts& drafts, Problems& problem
 
 void validate(const Node& root, const Drafts& drafts, Problems& problems) {
   check_any_listener(root, drafts, problems);
+  check_admin(root, drafts.admin, problems);
   for (const Draft<Listener>& listener : drafts.listeners) {
     check_listener_keys(listener, problems);
     check_protocol_keys(listener, problems);

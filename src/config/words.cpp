@@ -22,6 +22,7 @@ constexpr std::array kHealthTypes = {Choice<HealthType>{"tcp", HealthType::tcp},
                                      Choice<HealthType>{"none", HealthType::none}};
 constexpr std::array kProbeCloses = {Choice<ProbeClose>{"fin", ProbeClose::fin},
                                      Choice<ProbeClose>{"rst", ProbeClose::rst}};
+constexpr std::array kOnDowns = {Choice<OnDown>{"keep", OnDown::keep}, Choice<OnDown>{"close", OnDown::close}};
 
 }  // namespace
 
@@ -52,6 +53,10 @@ std::span<const Choice<HealthType>> choices() {
 template <>
 std::span<const Choice<ProbeClose>> choices() {
   return kProbeCloses;
+}
+template <>
+std::span<const Choice<OnDown>> choices() {
+  return kOnDowns;
 }
 /// The names of the algorithms are balance's own.
 template <>

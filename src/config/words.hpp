@@ -33,6 +33,8 @@ std::span<const Choice<HealthType>> choices();
 template <>
 std::span<const Choice<ProbeClose>> choices();
 template <>
+std::span<const Choice<OnDown>> choices();
+template <>
 std::span<const Choice<balance::Algorithm>> choices();
 
 }  // namespace millrace::config

@@ -20,8 +20,9 @@ std::string_view name(CloseReason reason) {
                                                                          "drain",
                                                                          "killed",
                                                                          "responses",
-                                                                         "evicted"};
-  static_assert(static_cast<unsigned>(CloseReason::evicted) + 1 == kCloseReasons);
+                                                                         "evicted",
+                                                                         "backend_down"};
+  static_assert(static_cast<unsigned>(CloseReason::backend_down) + 1 == kCloseReasons);
   return kNames[static_cast<std::size_t>(reason)];
 }
 

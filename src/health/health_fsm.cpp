@@ -19,9 +19,20 @@ void count_up(std::uint32_t& count) {
 
 }  // namespace
 
-HealthFsm::HealthFsm(std::uint32_t rise, std::uint32_t fall) : rise_(rise), fall_(fall) {
+HealthFsm::HealthFsm(std::uint32_t rise, std::uint32_t fall) {
+  set_thresholds(rise, fall);
+}
+
+std::optional<HealthFsm::Flip> HealthFsm::unprobed() {
+  if (state_ != HealthState::down) return std::nullopt;
+  return flip_to(HealthState::up);
+}
+
+void HealthFsm::set_thresholds(std::uint32_t rise, std::uint32_t fall) {
   MILLRACE_ASSERT(rise >= 1, "rise must be at least 1");
   MILLRACE_ASSERT(fall >= 1, "fall must be at least 1");
+  rise_ = rise;
+  fall_ = fall;
 }
 
 std::optional<HealthFsm::Flip> HealthFsm::probed(bool success, Instant now) {

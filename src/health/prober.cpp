@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
 #include <utility>
 
 #include "millrace/base/assert.hpp"
@@ -53,19 +52,19 @@ void count(std::atomic<std::uint64_t>& counter) {
 struct Prober::Running {
   Running(io::Io& io, TargetState& t) : target(t), probe(io, t.target) {
     alarm.kind = Alarm::Kind::probe;
-    alarm.target = t.index;
+    alarm.target = &t;
   }
   TargetState& target;
   Probe probe;
   Alarm alarm;
 };
 
-Prober::TargetState::TargetState(Target t, std::uint32_t i)
-    : target(std::move(t)), index(i), fsm(target.settings.rise, target.settings.fall) {
+Prober::TargetState::TargetState(Target t, PoolState& p)
+    : target(std::move(t)), pool(p), fsm(target.settings.rise, target.settings.fall) {
   next_probe.kind = Alarm::Kind::next_probe;
-  next_probe.target = i;
+  next_probe.target = this;
   ejection_over.kind = Alarm::Kind::ejection_over;
-  ejection_over.target = i;
+  ejection_over.target = this;
 }
 
 Prober::Prober(io::Io& io, pool::BackendTable& table, std::vector<Target> targets, std::uint64_t seed,
@@ -76,46 +75,122 @@ Prober::Prober(io::Io& io, pool::BackendTable& table, std::vector<Target> target
       rng_(seed),
       wheel_(io.now()),
       probes_(max_probes),
-      target_of_row_(table.rows(), kNoTarget),
-      requested_(std::make_unique<std::atomic<bool>[]>(targets.size())) {
+      requested_(std::make_unique<std::atomic<bool>[]>(table.rows())) {
   MILLRACE_ASSERT(max_probes >= 1, "a prober needs room for a probe");
-  std::unordered_map<std::string, std::uint32_t> pool_by_name;
-  for (Target& target : targets) {
-    const auto [at, fresh] = pool_by_name.try_emplace(target.pool, static_cast<std::uint32_t>(pools_.size()));
-    if (fresh) pools_.emplace_back();
-    ++pools_[at->second].targets;
-    add_target(std::move(target));
-    targets_.back().pool = at->second;
-  }
+  for (Target& target : targets) add_target(std::move(target));
 }
 
 Prober::~Prober() {
   MILLRACE_ASSERT(probes_.in_use() == 0, "prober destroyed with probes in flight");
-  for (TargetState& t : targets_) {
-    wheel_.disarm(t.next_probe);
-    wheel_.disarm(t.ejection_over);
+  for (const auto& [id, t] : targets_) {
+    wheel_.disarm(t->next_probe);
+    wheel_.disarm(t->ejection_over);
   }
 }
 
-void Prober::add_target(Target target) {
+// ---- targets ----
+
+Prober::TargetState& Prober::add_target(Target target) {
   check(target.settings);
-  const auto index = static_cast<std::uint32_t>(targets_.size());
-  const std::size_t row = pool::row(target.id);
-  MILLRACE_ASSERT(row < target_of_row_.size(), "target outside the backend table");
-  MILLRACE_ASSERT(target_of_row_[row] == kNoTarget, "two targets for one backend");
-  target_of_row_[row] = index;
-  targets_.emplace_back(std::move(target), index);
+  const pool::BackendId id = target.id;
+  MILLRACE_ASSERT(pool::row(id) < table_.rows(), "target outside the backend table");
+  PoolState& pool = pools_[target.pool];
+  ++pool.targets;
+  const auto [at, fresh] = targets_.try_emplace(id, std::make_unique<TargetState>(std::move(target), pool));
+  MILLRACE_ASSERT(fresh, "two targets for one backend");
+  requested_[pool::row(id)].store(false, std::memory_order_relaxed);
+  return *at->second;
+}
+
+/// Its timers do not run any more, and it stands in no line. Its probe may still be in flight.
+std::unique_ptr<Prober::TargetState> Prober::remove_target(pool::BackendId id) {
+  const auto found = targets_.find(id);
+  MILLRACE_ASSERT(found != targets_.end(), "only a target can be removed");
+  std::unique_ptr<TargetState> t = std::move(found->second);
+  targets_.erase(found);
+  wheel_.disarm(t->next_probe);
+  wheel_.disarm(t->ejection_over);
+  std::erase(waiting_, t.get());
+  --t->pool.targets;
+  if (t->fsm.state() == HealthState::ejected) --t->pool.ejected;
+  return t;
+}
+
+void Prober::dismiss(std::unique_ptr<TargetState> t) {
+  Running* running = t->running;
+  if (running == nullptr) return;
+  t->gone = true;
+  gone_.push_back(std::move(t));
+  running->probe.abandon();
+  follow(*running);
+}
+
+void Prober::set_targets(std::vector<Target> targets) {
+  {
+    const std::lock_guard lock(new_targets_mutex_);
+    new_targets_ = std::move(targets);
+  }
+  any_new_targets_.store(true, std::memory_order_release);
+  io_.wake();
+}
+
+void Prober::take_targets() {
+  if (!any_new_targets_.exchange(false, std::memory_order_acquire)) return;
+  std::optional<std::vector<Target>> targets;
+  {
+    const std::lock_guard lock(new_targets_mutex_);
+    targets = std::exchange(new_targets_, std::nullopt);
+  }
+  if (targets) exchange_targets(std::move(*targets));
+}
+
+void Prober::exchange_targets(std::vector<Target> targets) {
+  std::map<pool::BackendId, bool> wanted;
+  for (Target& target : targets) {
+    wanted[target.id] = true;
+    const auto known = targets_.find(target.id);
+    if (known == targets_.end()) {
+      begin_round(add_target(std::move(target)));
+    } else if (known->second->target != target) {
+      std::unique_ptr<TargetState> before = remove_target(target.id);
+      inherit(add_target(std::move(target)), *before);
+      dismiss(std::move(before));
+    }
+  }
+  std::vector<pool::BackendId> left;
+  for (const auto& [id, t] : targets_) {
+    if (!wanted.contains(id)) left.push_back(id);
+  }
+  for (const pool::BackendId id : left) {
+    dismiss(remove_target(id));
+    table_.set_health(id, HealthState::up);
+    table_.clear_failures(id);
+  }
+  std::erase_if(pools_, [](const auto& entry) { return entry.second.targets == 0 && entry.second.ejected == 0; });
+}
+
+/// A target whose settings have changed keeps its health, and the time of its next probe at the latest.
+void Prober::inherit(TargetState& heir, const TargetState& from) {
+  const ProbeSettings& settings = heir.target.settings;
+  heir.fsm = from.fsm;
+  heir.fsm.set_thresholds(settings.rise, settings.fall);
+  heir.last_start = from.last_start;
+  if (heir.fsm.state() == HealthState::ejected) {
+    ++heir.pool.ejected;
+    wheel_.arm(heir.ejection_over, heir.fsm.ejected_until());
+  }
+  if (settings.active) return schedule(heir, io_.now());
+  apply(heir, heir.fsm.unprobed(), "no probes any more");
 }
 
 // ---- other threads ----
 
 void Prober::request_probe(pool::BackendId id) {
   const std::size_t row = pool::row(id);
-  MILLRACE_ASSERT(row < target_of_row_.size(), "backend outside the table");
-  const std::uint32_t index = target_of_row_[row];
+  MILLRACE_ASSERT(row < table_.rows(), "backend outside the table");
   // The load first: while a request waits, every failure of every worker comes here.
-  if (index == kNoTarget || requested_[index].load(std::memory_order_relaxed)) return;
-  if (requested_[index].exchange(true, std::memory_order_release)) return;
+  if (requested_[row].load(std::memory_order_relaxed)) return;
+  if (requested_[row].exchange(true, std::memory_order_release)) return;
   any_requested_.store(true, std::memory_order_release);
   io_.wake();
 }
@@ -151,6 +226,7 @@ void Prober::pass() {
     return;
   }
   if (!begun_) begin_rounds();
+  take_targets();
   answer_requests();
   run_timers();
   start_waiting();
@@ -158,21 +234,23 @@ void Prober::pass() {
 
 void Prober::begin_rounds() {
   begun_ = true;
-  for (TargetState& t : targets_) {
-    const ProbeSettings& settings = t.target.settings;
-    if (!settings.active) continue;
-    const Nanos spread = std::min(scaled(settings.interval, settings.jitter), kMaxFirstSpread);
-    schedule(t, io_.now() + scaled(spread, rng_.unit()));
-  }
+  for (const auto& [id, t] : targets_) begin_round(*t);
+}
+
+void Prober::begin_round(TargetState& t) {
+  const ProbeSettings& settings = t.target.settings;
+  if (!settings.active) return;
+  const Nanos spread = std::min(scaled(settings.interval, settings.jitter), kMaxFirstSpread);
+  schedule(t, io_.now() + scaled(spread, rng_.unit()));
 }
 
 void Prober::wind_down() {
   if (!std::exchange(winding_down_, true)) {
     begun_ = true;
     waiting_.clear();
-    for (TargetState& t : targets_) {
-      wheel_.disarm(t.next_probe);
-      wheel_.disarm(t.ejection_over);
+    for (const auto& [id, t] : targets_) {
+      wheel_.disarm(t->next_probe);
+      wheel_.disarm(t->ejection_over);
     }
     probes_.for_each([this](Running& running) {
       running.probe.abandon();
@@ -186,7 +264,7 @@ void Prober::run_timers() {
   const Instant now = io_.now();
   while (TimerNode* node = wheel_.expire(now)) {
     auto& alarm = static_cast<Alarm&>(*node);  // only alarms are armed in this wheel
-    TargetState& t = targets_[alarm.target];
+    TargetState& t = *alarm.target;
     switch (alarm.kind) {
       case Alarm::Kind::next_probe:
         come_due(t);
@@ -223,18 +301,18 @@ void Prober::come_due(TargetState& t) {
     return;
   }
   if (t.waiting && !t.suspect) return;
-  if (std::exchange(t.waiting, true)) std::erase(waiting_, t.index);
+  if (std::exchange(t.waiting, true)) std::erase(waiting_, &t);
   if (t.suspect) {
-    waiting_.push_front(t.index);
+    waiting_.push_front(&t);
   } else {
-    waiting_.push_back(t.index);
+    waiting_.push_back(&t);
   }
 }
 
 void Prober::start_waiting() {
   // Bounded: a probe that ends at once (no descriptor) gives its slot back, but is scheduled again for later.
   while (!waiting_.empty() && probes_.in_use() < probes_.capacity()) {
-    TargetState& t = targets_[waiting_.front()];
+    TargetState& t = *waiting_.front();
     waiting_.pop_front();
     t.waiting = false;
     start(t);
@@ -260,8 +338,8 @@ Nanos Prober::varied_interval(const ProbeSettings& settings) {
 
 void Prober::answer_requests() {
   if (!any_requested_.exchange(false, std::memory_order_acquire)) return;
-  for (TargetState& t : targets_) {
-    if (requested_[t.index].exchange(false, std::memory_order_acquire)) suspect(t);
+  for (const auto& [id, t] : targets_) {
+    if (requested_[pool::row(id)].exchange(false, std::memory_order_acquire)) suspect(*t);
   }
 }
 
@@ -294,7 +372,8 @@ void Prober::dispatch(const io::Completion& completion) {
 }
 
 void Prober::follow(Running& running) {
-  if (const auto verdict = running.probe.take_verdict()) judge(running.target, *verdict);
+  const auto verdict = running.probe.take_verdict();
+  if (verdict && !running.target.gone) judge(running.target, *verdict);
   if (running.probe.finished()) {
     release(running);
   } else {
@@ -307,6 +386,10 @@ void Prober::release(Running& running) {
   wheel_.disarm(running.alarm);
   t.running = nullptr;
   probes_.give_back(&running);
+  if (t.gone) {
+    std::erase_if(gone_, [&t](const auto& one) { return one.get() == &t; });
+    return;
+  }
   if (std::exchange(t.again, false) && !winding_down_) schedule(t, io_.now());
 }
 
@@ -325,7 +408,7 @@ void Prober::judge(TargetState& t, const Verdict& verdict) {
   if (!suspected) return;
   if (!success && failures_stand && t.fsm.state() == HealthState::up) eject(t);
   // This verdict answers every request made until now.
-  requested_[t.index].store(false, std::memory_order_relaxed);
+  requested_[pool::row(t.target.id)].store(false, std::memory_order_relaxed);
   table_.clear_failures(t.target.id);
 }
 
@@ -345,7 +428,7 @@ void Prober::postpone(TargetState& t, const Verdict& verdict) {
 
 void Prober::eject(TargetState& t) {
   const ProbeSettings& settings = t.target.settings;
-  const PoolState& pool = pools_[t.pool];
+  const PoolState& pool = t.pool;
   if (pool.ejected >= max_ejected(pool.targets, settings.max_ejected)) {
     count(counters_.ejections_refused);
     return;
@@ -355,7 +438,7 @@ void Prober::eject(TargetState& t) {
 
 void Prober::apply(TargetState& t, const std::optional<HealthFsm::Flip>& flip, const std::string& reason) {
   if (!flip) return;
-  PoolState& pool = pools_[t.pool];
+  PoolState& pool = t.pool;
   if (flip->from == HealthState::ejected) {
     MILLRACE_ASSERT(pool.ejected != 0, "more ejections ended than began");
     --pool.ejected;

@@ -24,6 +24,11 @@ int set_option(int fd, int level, int name, int value) {
   return ::setsockopt(fd, level, name, &value, sizeof value) == 0 ? 0 : errno;
 }
 
+int clear_keepalive(int fd) {
+  if (const int error = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 0)) return error;
+  return set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
+}
+
 int set_keepalive(int fd) {
   if (const int error = set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepaliveIdleSeconds)) return error;
   if (const int error = set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, kKeepaliveIntervalSeconds)) return error;

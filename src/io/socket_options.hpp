@@ -11,6 +11,8 @@ namespace millrace::io {
 /// Keepalive after 60 s of silence, then every 10 s, 6 times; and TCP_USER_TIMEOUT of 120 s, so that unacknowledged
 /// data ends a connection to a dead peer no later than silence does. 0 or errno.
 [[nodiscard]] int set_keepalive(int fd);
+/// Takes it back.
+[[nodiscard]] int clear_keepalive(int fd);
 
 /// What all datagram sockets of the data path have in common: room to receive, trains (UDP_GRO), no DF bit on what is
 /// forwarded (behaviour rule 31). 0 or errno.

@@ -42,10 +42,8 @@ struct Failure {
 /// What accepted sockets inherit.
 Failure set_inherited_options(int fd, const ListenOptions& options) {
   if (const int error = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)) return {"TCP_NODELAY", error};
-  if (options.keepalive) {
-    if (const int error = set_keepalive(fd)) return {"keepalive", error};
-  }
-  return {};
+  const int error = options.keepalive ? set_keepalive(fd) : clear_keepalive(fd);
+  return error == 0 ? Failure{} : Failure{"keepalive", error};
 }
 
 Failure set_tcp_options(int fd, const net::Endpoint& address, const ListenOptions& options) {

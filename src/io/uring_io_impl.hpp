@@ -37,6 +37,8 @@ class UringIo final : public Io {
 
   FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source) override;
   void set_keepalive(Fd fd) override;
+  FdResult accept_now(Fd listener) override;
+  void set_refusing(Fd listener, bool refusing) override;
   FdResult open_datagram(const DatagramSocketOptions& options) override;
   ReceivedDatagrams received(BufferId buffer) override;
   std::optional<DatagramError> take_error(Fd fd) override;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/errqueue.h>
+#include <linux/filter.h>
 #include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
@@ -124,6 +125,34 @@ int UringIo::open_pipe(Pipe& pipe) {
   }
   pipe = {static_cast<Fd>(ends[0]), static_cast<Fd>(ends[1])};
   return 0;
+}
+
+FdResult UringIo::accept_now(Fd listener) {
+  const int fd = ::accept4(raw(listener), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  return fd >= 0 ? FdResult{Fd{fd}, 0} : FdResult{Fd::none, errno};
+}
+
+/// By a filter on its packets (Documentation/networking/filter.rst): a SYN without an ACK is dropped. Accepted sockets
+/// inherit it, and never get one.
+void UringIo::set_refusing(Fd listener, bool refusing) {
+  if (!refusing) {
+    const int unused = 0;
+    ::setsockopt(raw(listener), SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
+    return;
+  }
+  constexpr std::uint32_t kFlagsOffset = 13;  // in the TCP header
+  constexpr std::uint32_t kSyn = 0x02;
+  constexpr std::uint32_t kSynOrAck = 0x12;
+  std::array<sock_filter, 5> program = {{
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlagsOffset),
+      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, kSynOrAck),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kSyn, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+      BPF_STMT(BPF_RET | BPF_K, 0xffffffffU),
+  }};
+  const sock_fprog filter{.len = program.size(), .filter = program.data()};
+  // Without it new connections come in until the socket is closed: no harm.
+  ::setsockopt(raw(listener), SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
 }
 
 void UringIo::set_keepalive(Fd fd) {

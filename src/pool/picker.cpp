@@ -1,6 +1,7 @@
 #include "millrace/pool/picker.hpp"
 
 #include <algorithm>
+#include <tuple>
 
 #include "millrace/balance/bounded_load.hpp"
 #include "millrace/balance/first.hpp"
@@ -52,6 +53,17 @@ Picker::Tier Picker::make_tier(std::uint32_t begin, std::uint32_t end,
           .weights = std::move(weights),
           .hashes = hashes ? &*hashes : nullptr,
           .cursor = std::move(cursor)};
+}
+
+void Picker::skip(std::uint32_t picks) {
+  const auto idle = [](std::uint32_t) { return 0U; };
+  const auto all = [](std::uint32_t) { return true; };
+  for (Tier* tier : {&primary_, &backup_}) {
+    for (std::uint32_t i = 0; i < picks; ++i) {
+      if (auto* least_conn = std::get_if<balance::LeastConn>(&tier->cursor)) std::ignore = least_conn->pick(idle, all);
+      if (auto* round_robin = std::get_if<balance::SmoothWrr>(&tier->cursor)) std::ignore = round_robin->pick(all);
+    }
+  }
 }
 
 bool Picker::usable(std::uint32_t index, Health health) const {

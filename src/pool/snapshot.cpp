@@ -4,17 +4,18 @@
 #include <span>
 
 #include "millrace/base/assert.hpp"
+#include "millrace/pool/directory.hpp"
+#include "snapshot_parts.hpp"
 
 namespace millrace::pool {
 
 namespace {
 
-std::vector<Backend> build_backends(const config::Pool& pool, std::uint32_t& next_id) {
+std::vector<Backend> build_backends(const config::Pool& pool) {
   std::vector<Backend> backends;
   for (const config::Backend& backend : pool.backends) {
     backends.push_back(
-        {.id = BackendId{next_id++},
-         .name = backend.name,
+        {.name = backend.name,
          .address = backend.address,
          .weight = backend.weight,
          .backup = backend.backup,
@@ -24,37 +25,41 @@ std::vector<Backend> build_backends(const config::Pool& pool, std::uint32_t& nex
   return backends;
 }
 
-balance::Maglev build_hashes(std::span<const Backend> backends) {
+balance::Maglev hashes_of(std::span<const Backend> backends) {
   std::vector<balance::Maglev::Entry> entries;
   for (const Backend& backend : backends) entries.push_back({.name = backend.name, .weight = backend.weight});
   return balance::Maglev(entries);
 }
 
-Pool build_pool(const config::Pool& from, std::uint32_t& next_id) {
+}  // namespace
+
+void build_hashes(Pool& pool) {
+  if (pool.algorithm != balance::Algorithm::source_hash) return;
+  const std::span<const Backend> all = pool.backends;
+  pool.primary_table = hashes_of(all.first(pool.primaries));
+  pool.backup_table = hashes_of(all.subspan(pool.primaries));
+}
+
+Pool build_pool(const config::Pool& from) {
   Pool pool{.name = from.name,
             .algorithm = from.balance,
             .connect_timeout = from.connect_timeout,
             .retries = from.retries,
             .sources = from.source,
             .fail_open = from.fail_open,
+            .close_on_down = from.on_down == config::OnDown::close,
+            .drain_timeout = from.drain_timeout,
             .passive_failures = from.passive.failures,
             .hash = from.hash,
-            .backends = build_backends(from, next_id)};
+            .backends = build_backends(from)};
   pool.primaries = static_cast<std::uint32_t>(std::count_if(pool.backends.begin(), pool.backends.end(),
                                                             [](const Backend& backend) { return !backend.backup; }));
-  if (pool.algorithm == balance::Algorithm::source_hash) {
-    const std::span<const Backend> all = pool.backends;
-    pool.primary_table = build_hashes(all.first(pool.primaries));
-    pool.backup_table = build_hashes(all.subspan(pool.primaries));
-  }
   return pool;
 }
 
-Listener build_listener(const config::Listener& from, const std::vector<Pool>& pools) {
-  const auto pool = std::find_if(pools.begin(), pools.end(), [&](const Pool& p) { return p.name == from.pool; });
-  MILLRACE_ASSERT(pool != pools.end(), "a validated listener names a pool");
+Listener build_listener(const config::Listener& from, std::uint32_t pool) {
   return {.name = from.name,
-          .pool = static_cast<std::uint32_t>(pool - pools.begin()),
+          .pool = pool,
           .max_connections = from.max_connections,
           .idle_timeout = from.idle_timeout,
           .half_close_timeout = from.half_close_timeout,
@@ -70,22 +75,17 @@ Listener build_listener(const config::Listener& from, const std::vector<Pool>& p
           .connection_rate_per_ip = from.connection_rate_per_ip};
 }
 
-}  // namespace
-
 std::size_t backend_rows(const config::Config& config) {
   std::size_t rows = 0;
   for (const config::Pool& pool : config.pools) rows += pool.backends.size();
   return rows;
 }
 
-Snapshot build_snapshot(const config::Config& config) {
-  Snapshot snapshot;
-  std::uint32_t next_id = 0;
-  for (const config::Pool& pool : config.pools) snapshot.pools.push_back(build_pool(pool, next_id));
-  for (const config::Listener& listener : config.listeners) {
-    snapshot.listeners.push_back(build_listener(listener, snapshot.pools));
-  }
-  return snapshot;
+std::shared_ptr<const Snapshot> build_snapshot(const config::Config& config) {
+  Directory directory;
+  const auto made = directory.update(config, BackendTable(0));
+  MILLRACE_ASSERT(static_cast<bool>(made), "a process that begins has places");
+  return directory.snapshot();
 }
 
 }  // namespace millrace::pool

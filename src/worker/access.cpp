@@ -1,19 +1,9 @@
 #include "access.hpp"
 
-#include "millrace/base/assert.hpp"
-
 namespace millrace::worker {
 
-Access::Access(const pool::Snapshot& snapshot, SourceLimits* limits) : snapshot_(snapshot), limits_(limits) {
-  for (const pool::Listener& listener : snapshot.listeners) {
-    const bool limited = listener.max_connections_per_ip != 0 || listener.connection_rate_per_ip != 0;
-    MILLRACE_ASSERT(!limited || limits != nullptr, "a listener's limits need a place to count");
-    guarded_.push_back(limited || !listener.allow.empty() || !listener.deny.empty());
-  }
-}
-
 Access::Entry Access::enter(std::uint32_t listener_index, const net::IpEndpoint& client, Instant now) {
-  const pool::Listener& listener = snapshot_.listeners[listener_index];
+  const pool::Listener& listener = snapshot_->listeners[listener_index];
   const bool allowed = listener.allow.empty() || listener.allow.contains(client);
   if (!allowed || listener.deny.contains(client)) return {.refusal = Refusal::denied};
   if (limits_ == nullptr) return {};

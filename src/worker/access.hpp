@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <vector>
 
 #include "millrace/base/time.hpp"
 #include "millrace/net/ip_endpoint.hpp"
@@ -21,11 +20,14 @@ class Access {
     std::uint32_t hold = SourceLimits::kUncounted;  // to be given to leave(), once, unless refused
   };
 
-  /// `limits` may be null when no listener has limits by source address.
-  Access(const pool::Snapshot& snapshot, SourceLimits* limits);
+  /// `snapshot` must outlive it, until another one takes its place. `limits` may be null when no listener has limits by
+  /// source address.
+  Access(const pool::Snapshot& snapshot, SourceLimits* limits) : snapshot_(&snapshot), limits_(limits) {}
+
+  void adopt(const pool::Snapshot& snapshot) { snapshot_ = &snapshot; }
 
   /// False: everybody may enter, and there is no need to ask.
-  [[nodiscard]] bool guards(std::uint32_t listener) const { return guarded_[listener]; }
+  [[nodiscard]] bool guards(std::uint32_t listener) const { return snapshot_->listeners[listener].guarded(); }
   /// Family::none is a client on a unix socket.
   [[nodiscard]] Entry enter(std::uint32_t listener, const net::IpEndpoint& client, Instant now);
   void leave(std::uint32_t listener, std::uint32_t hold) {
@@ -33,9 +35,8 @@ class Access {
   }
 
  private:
-  const pool::Snapshot& snapshot_;
+  const pool::Snapshot* snapshot_;
   SourceLimits* limits_;
-  std::vector<bool> guarded_;
 };
 
 }  // namespace millrace::worker

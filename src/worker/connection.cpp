@@ -55,7 +55,7 @@ void Worker::begin_connection(ListenerState& listener, io::Fd client) {
   ListenerCounters& counters = counters_.listeners[listener.listener];
   counters_.accepted.add();
   counters.accepted.add();
-  const pool::Pool& pool = pool_of(listener.listener);
+  const pool::Pool& pool = pools_.at(snapshot_->listeners[listener.listener].pool);
   const bool hashed = pool.algorithm == balance::Algorithm::source_hash;
   const bool guarded = access_->guards(listener.listener);
   net::Endpoint peer;
@@ -91,8 +91,9 @@ void Worker::turn_away(const ListenerState& listener, io::Fd client, Refusal ref
   io_.close(client, io::CloseMode::reset);
 }
 
-const pool::Pool& Worker::pool_of(std::uint32_t listener) const {
-  return pools_.at(snapshot_.listeners[listener].pool);
+/// Where it finds its next backend. What it has tried of another pool, or of this one before it changed, says nothing.
+PoolInUse& Worker::pool_of(const Connection& connection) {
+  return pools_.in_use(snapshot_->listeners[connection.listener].pool);
 }
 
 void Worker::count_local_fault(int error) {
@@ -103,9 +104,8 @@ void Worker::count_local_fault(int error) {
 void Worker::handle(Connection& connection, Verdict verdict) {
   switch (verdict) {
     case Verdict::connected: {
-      const pool::BackendId id = pool_of(connection.listener).backends[connection.backend].id;
-      table_.clear_failures(id);
-      counters_.backends[pool::row(id)].note_connected(context_.now - connection.connect_began);
+      table_.clear_failures(connection.backend);
+      counters_.backends[pool::row(connection.backend)].note_connected(context_.now - connection.connect_began);
       break;
     }
     case Verdict::connect_failed:
@@ -124,18 +124,23 @@ void Worker::handle(Connection& connection, Verdict verdict) {
 }
 
 void Worker::connect(Connection& connection) {
-  const std::uint32_t pool_index = snapshot_.listeners[connection.listener].pool;
-  const pool::Pool& pool = pools_.at(pool_index);
+  PoolInUse& in_use = pool_of(connection);
+  const pool::Pool& pool = *in_use.pool;
+  if (connection.pool_version != in_use.version) {
+    connection.pool_version = in_use.version;
+    connection.tried.clear();
+  }
   if (connection.attempts > pool.retries) {
     const bool ours = is_local_fault(connection.flow.connect_error());
     return refuse(connection, ours ? Refusal::local_error : Refusal::connect_failed);
   }
   pool::PickRequest request{.client_hash = connection.client_hash, .tried = connection.tried};
   if (pool.algorithm == balance::Algorithm::random_two) request.random = rng_.next();
-  const pool::Pick pick = pools_.picker(pool_index).pick(request);
+  const pool::Pick pick = in_use.picker.pick(request);
   switch (pick.outcome) {
     case PickOutcome::picked:
-      connection.backend = pick.index;
+      connection.backend = pool.backends[pick.index].id;
+      connection.picked = pick.index;
       connection.holds_backend = true;
       return connect_to(connection, pick.index);
     case PickOutcome::picked_again:  // give it a moment before it is asked again (behaviour rule 10)
@@ -149,13 +154,13 @@ void Worker::connect(Connection& connection) {
 }
 
 void Worker::connect_to(Connection& connection, std::uint32_t backend_index) {
-  const std::uint32_t pool_index = snapshot_.listeners[connection.listener].pool;
-  const pool::Pool& pool = pools_.at(pool_index);
+  PoolInUse& in_use = pool_of(connection);
+  const pool::Pool& pool = *in_use.pool;
   const pool::Backend& backend = pool.backends[backend_index];
   ++connection.attempts;
   counters_.connect_attempts.add();
   connection.connect_began = context_.now;
-  const int error = connection.flow.connect(context_, backend.address, source_for(pool_index, backend),
+  const int error = connection.flow.connect(context_, backend.address, source_for(in_use, backend),
                                             pool.connect_timeout, &counters_.backends[pool::row(backend.id)].traffic);
   if (error == 0) return;
   count_local_fault(error);
@@ -165,8 +170,9 @@ void Worker::connect_to(Connection& connection, std::uint32_t backend_index) {
 }
 
 void Worker::on_connect_failed(Connection& connection) {
-  const pool::Pool& pool = pool_of(connection.listener);
-  const pool::BackendId id = pool.backends[connection.backend].id;
+  const PoolInUse& in_use = pool_of(connection);
+  const pool::Pool& pool = *in_use.pool;
+  const pool::BackendId id = connection.backend;
   const int error = connection.flow.connect_error();
   if (is_local_fault(error)) {
     count_local_fault(error);
@@ -178,15 +184,15 @@ void Worker::on_connect_failed(Connection& connection) {
       probes_->request_probe(id);
     }
   }
-  connection.tried.add(connection.backend);
+  if (connection.pool_version == in_use.version) connection.tried.add(connection.picked);
   release_backend(connection);
   connect(connection);
 }
 
-net::Endpoint Worker::source_for(std::uint32_t pool_index, const pool::Backend& backend) {
-  const std::vector<net::Endpoint>& sources = pools_.at(pool_index).sources;
+net::Endpoint Worker::source_for(PoolInUse& pool, const pool::Backend& backend) {
+  const std::vector<net::Endpoint>& sources = pool.pool->sources;
   for (std::size_t i = 0; i < sources.size(); ++i) {
-    const net::Endpoint& source = sources[next_source_[pool_index]++ % sources.size()];
+    const net::Endpoint& source = sources[pool.next_source++ % sources.size()];
     if (source.family() == backend.address.family()) return source;
   }
   return {};
@@ -201,8 +207,7 @@ void Worker::refuse(Connection& connection, Refusal refusal) {
 void Worker::release_backend(Connection& connection) {
   if (!connection.holds_backend) return;
   connection.holds_backend = false;
-  const pool::Pool& pool = pool_of(connection.listener);
-  table_.release(pool.backends[connection.backend].id);
+  table_.release(connection.backend);
 }
 
 void Worker::end_connection(Connection& connection) {

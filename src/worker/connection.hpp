@@ -21,7 +21,9 @@ struct Worker::Connection {
   std::uint64_t client_hash = 0;    // source_hash only
   std::uint32_t listener;           // index into Snapshot::listeners
   std::uint32_t source_hold = 0;    // of its address, in Access
-  std::uint32_t backend = 0;        // index into the pool's backends; meaningful while holds_backend
+  pool::BackendId backend{};        // meaningful while holds_backend
+  std::uint32_t picked = 0;         // the same as an index into its pool, when `pool_version` is the pool's
+  std::uint32_t pool_version = 0;   // of the pool that `tried` and `picked` are about
   std::uint16_t attempts = 0;       // connects begun
   std::uint16_t gather_stamp = 0;   // of Gathering
   bool holds_backend = false;       // it is counted in the backend's active connections
@@ -36,7 +38,10 @@ struct Worker::ListenerState {
   io::AcceptMode mode = io::AcceptMode::multishot;
   bool armed = false;
   bool cancelling = false;
+  bool shared = false;
   Instant paused_until = Instant::min();
+  Instant drained_at = kNever;  // set: then it takes what the kernel has still queued for it, and closes
+  bool drains_on = false;       // … and there is more
   std::deque<SlotId> parked{};  // accepted beyond a limit (a race of at most one batch); begun when there is room
 };
 

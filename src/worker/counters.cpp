@@ -71,6 +71,15 @@ void BackendCounters::note_connected(Nanos took) {
   connect_nanos.add(static_cast<std::uint64_t>(std::max(took, Nanos(0)).count()));
 }
 
+void BackendCounters::reset() {
+  connections.reset();
+  for (Counter& counter : connect_failures) counter.reset();
+  for (Counter& counter : connect_times) counter.reset();
+  connect_nanos.reset();
+  traffic.from_clients.reset();
+  traffic.from_backends.reset();
+}
+
 std::uint64_t Counters::refused_total() const {
   return total(refused);
 }

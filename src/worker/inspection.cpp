@@ -33,9 +33,12 @@ std::string_view name(flow::TcpFlow::Stage stage) {
   return "";
 }
 
-bool wants(const ConnectionFilter& filter, std::uint32_t listener, std::optional<std::uint32_t> backend) {
-  if (!filter.listeners.empty() && !filter.listeners[listener]) return false;
-  return !filter.backend || filter.backend == backend;
+bool wants(const ConnectionFilter& filter, std::uint32_t listener, std::optional<pool::BackendId> backend) {
+  const auto has = [](const std::vector<bool>& wanted, std::size_t index) {
+    return index < wanted.size() && wanted[index];
+  };
+  if (!filter.listeners.empty() && !has(filter.listeners, listener)) return false;
+  return filter.backends.empty() || (backend && has(filter.backends, pool::row(*backend)));
 }
 
 }  // namespace
@@ -66,7 +69,7 @@ std::optional<std::uint64_t> Worker::describe(std::uint64_t from, std::uint32_t 
     for (; from < end; ++from) {
       const Connection* connection = connections_.find(static_cast<std::uint32_t>(from));
       if (connection == nullptr) continue;
-      std::optional<std::uint32_t> backend;
+      std::optional<pool::BackendId> backend;
       if (connection->holds_backend) backend = connection->backend;
       if (!wants(filter, connection->listener, backend)) continue;
       const flow::TcpFlow& flow = connection->flow;
@@ -87,8 +90,8 @@ std::optional<std::uint64_t> Worker::describe(std::uint64_t from, std::uint32_t 
   for (; slot < end; ++slot) {
     const flow::UdpSession* session = udp_->in_slot(static_cast<std::uint32_t>(slot));
     if (session == nullptr) continue;
-    std::optional<std::uint32_t> backend;
-    if (session->routed()) backend = session->backend;
+    std::optional<pool::BackendId> backend;
+    if (session->routed()) backend = pool::BackendId{session->backend};
     if (!wants(filter, session->listener, backend)) continue;
     out.push_back(
         {.id = {.worker = index_, .slot = session->id.index, .generation = session->id.generation, .udp = true},
@@ -119,11 +122,6 @@ bool ListConnections::run(Worker& worker) {
 
 bool KillConnection::run(Worker& worker) {
   killed_ = worker.kill(id_);
-  return true;
-}
-
-bool ExchangePool::run(Worker& worker) {
-  worker.exchange_pool(index_, pool_);
   return true;
 }
 

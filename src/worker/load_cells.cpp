@@ -22,6 +22,7 @@ static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free);
 
 LoadCells::LoadCells(const Shape& shape)
     : shape_(shape),
+      full_(shape.full),
       clock_mask_((std::uint64_t{1} << shape.clock_bits) - 1),
       bucket_mask_(std::bit_ceil(std::max(shape.cells, 2 * kBucket)) / kBucket - 1),
       bytes_((std::size_t{bucket_mask_} + 1) * kBucket * sizeof(std::uint64_t)) {
@@ -36,9 +37,10 @@ LoadCells::~LoadCells() {
 }
 
 LoadCells::Added LoadCells::add(std::uint64_t hash, std::uint64_t amount, std::uint64_t now) {
+  const std::uint64_t full = full_.load(std::memory_order_relaxed);
   for (int taken_back = 0; taken_back < kTakenBackMax;) {
     const Look seen = look(hash, now);
-    if (seen.sum + amount > shape_.full) return {.outcome = Outcome::over};
+    if (seen.sum + amount > full) return {.outcome = Outcome::over};
     Found target = seen.own.cell != kNoCell ? seen.own : seen.free;
     if (target.cell == kNoCell) {
       if (!shape_.replaces_least) return {.outcome = Outcome::uncounted};
@@ -48,7 +50,7 @@ LoadCells::Added LoadCells::add(std::uint64_t hash, std::uint64_t amount, std::u
     std::uint64_t expected = target.word;
     if (!at(target.cell).compare_exchange_strong(expected, word_of(hash, target.load + amount, now))) continue;
     const Look after = look(hash, now);
-    if (after.own.cell == target.cell && after.sum <= shape_.full) {
+    if (after.own.cell == target.cell && after.sum <= full) {
       return {.outcome = Outcome::added, .cell = target.cell};
     }
     take_back(target.cell, hash, amount, now);

@@ -43,6 +43,8 @@ class LoadCells {
   [[nodiscard]] Added add(std::uint64_t hash, std::uint64_t amount, std::uint64_t now);
   /// Takes 1 back. Only on a clock that stands still.
   void subtract_one(std::uint32_t cell);
+  /// From now on; who has more keeps it. At most what the shape's live_max is.
+  void set_full(std::uint64_t full) { full_.store(full, std::memory_order_relaxed); }
   /// Of all keys.
   [[nodiscard]] std::uint64_t total(std::uint64_t now) const;
 
@@ -77,6 +79,7 @@ class LoadCells {
   [[nodiscard]] std::atomic_ref<std::uint64_t> at(std::uint32_t cell) const;
 
   Shape shape_;
+  std::atomic<std::uint64_t> full_;
   std::uint64_t clock_mask_;
   std::uint32_t bucket_mask_;
   std::size_t bytes_;

@@ -5,6 +5,7 @@
 #include "load_cells.hpp"
 #include "millrace/base/assert.hpp"
 #include "millrace/base/rng.hpp"
+#include "millrace/pool/snapshot.hpp"
 
 namespace millrace::worker {
 
@@ -28,34 +29,73 @@ std::uint32_t cells_for(std::uint32_t connections) {
 
 }  // namespace
 
-struct SourceLimits::Tables {
-  std::unique_ptr<LoadCells> connections{};  // null: no limit
-  std::unique_ptr<LoadCells> rate{};
-  std::uint64_t clock = 0;  // of the rate: its steps in a nanosecond, times 2^64
+struct SourceLimits::Rate {
+  Rate(std::uint32_t cells, std::uint32_t per_second)
+      : rate(per_second),
+        clock(static_cast<std::uint64_t>((Uint128{per_second * kStepsPerToken} << 64U) / kNanosPerSecond)),
+        loads({.cells = cells,
+               .clock_bits = kRateBits,
+               .full = per_second * kStepsPerToken,
+               .live_max = per_second * kStepsPerToken * kLiveSeconds,
+               .replaces_least = true}) {}
+
+  std::uint32_t rate;   // tokens a second
+  std::uint64_t clock;  // its steps in a nanosecond, times 2^64
+  LoadCells loads;
 };
 
-SourceLimits::SourceLimits(std::span<const Rule> rules, std::uint64_t seed) : seed_(seed) {
-  for (const Rule& rule : rules) {
-    Tables& tables = listeners_.emplace_back();
-    if (rule.connections != 0) {
-      constexpr std::uint64_t kAll = (std::uint64_t{1} << kCountBits) - 1;
-      tables.connections =
-          std::make_unique<LoadCells>(LoadCells::Shape{.cells = cells_for(rule.connections_max),
-                                                       .clock_bits = kCountBits,
-                                                       .full = std::min<std::uint64_t>(rule.connections, kAll),
-                                                       .live_max = kAll});
-    }
-    if (rule.rate == 0) continue;
-    MILLRACE_ASSERT(rule.rate <= kRateMax, "the clock has steps enough");
-    const std::uint64_t steps_per_second = rule.rate * kStepsPerToken;
-    tables.clock = static_cast<std::uint64_t>((Uint128{steps_per_second} << 64U) / kNanosPerSecond);
-    tables.rate =
-        std::make_unique<LoadCells>(LoadCells::Shape{.cells = std::max(cells_for(rule.connections_max), kRateCellsMin),
-                                                     .clock_bits = kRateBits,
-                                                     .full = steps_per_second,
-                                                     .live_max = steps_per_second * kLiveSeconds,
-                                                     .replaces_least = true});
+/// Read by all workers while one thread changes them. The table of connections stays once it is there: connections that
+/// it counts hold places in it.
+struct SourceLimits::Tables {
+  Tables() = default;
+  ~Tables() {
+    delete connections.load();
+    delete rate.load();
   }
+  Tables(const Tables&) = delete;
+  Tables& operator=(const Tables&) = delete;
+
+  std::atomic<LoadCells*> connections{nullptr};  // null: there was never a limit
+  std::atomic<Rate*> rate{nullptr};              // null: no limit
+};
+
+SourceLimits::SourceLimits(std::span<const Rule> rules, std::uint64_t seed)
+    : seed_(seed), listeners_(pool::kListenersMax) {
+  set_rules(rules);
+}
+
+void SourceLimits::set_rules(std::span<const Rule> rules) {
+  listeners_.grow(rules.size());
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    set_connections(listeners_[i], rules[i]);
+    set_rate(listeners_[i], rules[i]);
+  }
+}
+
+void SourceLimits::forget_old_rules() {
+  old_rates_.clear();
+}
+
+void SourceLimits::set_connections(Tables& tables, const Rule& rule) {
+  constexpr std::uint64_t kAll = (std::uint64_t{1} << kCountBits) - 1;
+  const std::uint64_t limit = rule.connections == 0 ? kAll : std::min<std::uint64_t>(rule.connections, kAll);
+  if (LoadCells* present = tables.connections.load()) return present->set_full(limit);
+  if (rule.connections == 0) return;
+  auto made = std::make_unique<LoadCells>(LoadCells::Shape{
+      .cells = cells_for(rule.connections_max), .clock_bits = kCountBits, .full = limit, .live_max = kAll});
+  tables.connections.store(made.release(), std::memory_order_release);
+}
+
+void SourceLimits::set_rate(Tables& tables, const Rule& rule) {
+  MILLRACE_ASSERT(rule.rate <= kRateMax, "the clock has steps enough");
+  Rate* present = tables.rate.load();
+  if (rule.rate == (present == nullptr ? 0 : present->rate)) return;
+  std::unique_ptr<Rate> made;
+  if (rule.rate != 0) {
+    made = std::make_unique<Rate>(std::max(cells_for(rule.connections_max), kRateCellsMin), rule.rate);
+  }
+  tables.rate.store(made.release(), std::memory_order_release);
+  old_rates_.emplace_back(present);
 }
 
 SourceLimits::~SourceLimits() = default;
@@ -67,15 +107,15 @@ SourceLimits::Entry SourceLimits::admit(std::uint32_t listener, const net::IpEnd
   net::IpEndpoint address = client;
   address.set_port(0);
   const std::uint64_t hash = address.hash(seed_);
-  if (tables.connections != nullptr) {
-    const LoadCells::Added added = tables.connections->add(hash, 1, 0);
+  if (LoadCells* connections = tables.connections.load(std::memory_order_acquire)) {
+    const LoadCells::Added added = connections->add(hash, 1, 0);
     if (added.outcome == LoadCells::Outcome::over) return {.outcome = Outcome::too_many};
     if (added.outcome == LoadCells::Outcome::added) entry.hold = added.cell;
     if (added.outcome == LoadCells::Outcome::uncounted) uncounted_.fetch_add(1, std::memory_order_relaxed);
   }
-  if (tables.rate != nullptr) {
-    const std::uint64_t steps = scale(static_cast<std::uint64_t>(now.time_since_epoch().count()), tables.clock);
-    const LoadCells::Added added = tables.rate->add(hash, kStepsPerToken, steps);
+  if (Rate* rate = tables.rate.load(std::memory_order_acquire)) {
+    const std::uint64_t steps = scale(static_cast<std::uint64_t>(now.time_since_epoch().count()), rate->clock);
+    const LoadCells::Added added = rate->loads.add(hash, kStepsPerToken, steps);
     if (added.outcome == LoadCells::Outcome::over) {
       release(listener, entry.hold);
       return {.outcome = Outcome::too_fast};
@@ -85,13 +125,13 @@ SourceLimits::Entry SourceLimits::admit(std::uint32_t listener, const net::IpEnd
 }
 
 void SourceLimits::release(std::uint32_t listener, std::uint32_t hold) {
-  if (hold != kUncounted) listeners_[listener].connections->subtract_one(hold);
+  if (hold != kUncounted) listeners_[listener].connections.load(std::memory_order_acquire)->subtract_one(hold);
 }
 
 std::uint64_t SourceLimits::counted() const {
   std::uint64_t sum = 0;
-  for (const Tables& tables : listeners_) {
-    if (tables.connections != nullptr) sum += tables.connections->total(0);
+  for (std::size_t i = 0; i < listeners_.size(); ++i) {
+    if (const LoadCells* connections = listeners_[i].connections.load()) sum += connections->total(0);
   }
   return sum;
 }

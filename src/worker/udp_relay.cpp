@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "millrace/base/assert.hpp"
 #include "udp_limits.hpp"
@@ -32,66 +33,142 @@ Drop drop_of(Refusal refusal) {
 
 }  // namespace
 
-UdpRelay::UdpRelay(const Shared& shared, std::span<const ListenerSocket> sockets, const WorkerOptions& options)
+UdpRelay::UdpRelay(const Shared& shared, const WorkerOptions& options)
     : shared_(shared),
       io_(shared.io),
       counters_(shared.counters.udp),
-      routes_(shared.snapshot.pools.size()),
-      sessions_(options.sessions, static_cast<std::uint32_t>(shared.snapshot.listeners.size()),
+      sessions_(options.sessions, static_cast<std::uint32_t>(shared.snapshot->listeners.size()),
                 mix64(options.seed ^ 0x7564702dU)),
       upstreams_(shared.io, kUpstreamSide, options.upstream_sockets),
       outbox_(shared.io, kMessagesMax),
       departures_(kDepartures) {
-  for (const ListenerSocket& socket : sockets) {
-    sockets_.push_back({.fd = socket.fd, .listener = socket.listener});
-    if (std::find(listeners_.begin(), listeners_.end(), socket.listener) == listeners_.end()) {
-      listeners_.push_back(socket.listener);
-    }
-    const std::uint32_t pool = shared_.snapshot.listeners[socket.listener].pool;
-    if (routes_[pool].addresses.empty()) add_route(shared_.snapshot.pools[pool], routes_[pool]);
-  }
   returned_.reserve(kReturnedMax);
-  starved_.reserve(sockets_.size());
 }
 
 UdpRelay::~UdpRelay() = default;
 
-void UdpRelay::add_route(const pool::Pool& pool, Route& route) {
-  std::vector<net::IpEndpoint> distinct;
-  for (const pool::Backend& backend : pool.backends) {
-    const net::IpEndpoint address = net::IpEndpoint::from(backend.address);
-    auto found = std::find(distinct.begin(), distinct.end(), address);
-    route.targets.push_back(static_cast<std::uint32_t>(found - distinct.begin()));
-    route.addresses.push_back(address);
-    if (found == distinct.end()) distinct.push_back(address);
+// ---- its sockets ----
+
+void UdpRelay::add_socket(const ListenerSocket& socket) {
+  note_listener(socket.listener);
+  const ListeningSocket added{.fd = socket.fd, .listener = socket.listener};
+  const auto free =
+      std::find_if(sockets_.begin(), sockets_.end(), [](const auto& one) { return one.fd == io::Fd::none; });
+  if (free == sockets_.end()) {
+    sockets_.push_back(added);
+    starved_.reserve(sockets_.size());
+  } else {
+    *free = added;
   }
-  const auto targets = static_cast<std::uint32_t>(distinct.size());
-  const auto add = [&](const net::Endpoint& source) {
-    route.groups.push_back(upstreams_.add_group(source, targets));
-    route.group_families.push_back(source.family());
-  };
-  for (const net::Endpoint& source : pool.sources) add(source);
-  const auto is_of = [&](net::Family family) {
-    return std::any_of(distinct.begin(), distinct.end(), [&](const auto& a) { return a.family() == family; });
-  };
-  const auto has_source = [&](net::Family family) {
-    return std::find(route.group_families.begin(), route.group_families.end(), family) != route.group_families.end();
-  };
-  if (is_of(net::Family::ipv4) && !has_source(net::Family::ipv4)) add(net::Endpoint::ipv4(0, 0));
-  if (is_of(net::Family::ipv6) && !has_source(net::Family::ipv6)) add(net::Endpoint::ipv6({}, 0));
 }
 
-const pool::Pool& UdpRelay::pool_of(std::uint32_t listener) const {
-  return shared_.pools.at(shared_.snapshot.listeners[listener].pool);
+void UdpRelay::note_listener(std::uint32_t listener) {
+  if (std::find(listeners_.begin(), listeners_.end(), listener) == listeners_.end()) listeners_.push_back(listener);
+}
+
+void UdpRelay::start() {
+  for (std::uint32_t i = 0; i < sockets_.size(); ++i) {
+    if (std::exchange(sockets_[i].started, true)) continue;
+    arm(i);
+  }
+}
+
+void UdpRelay::adopt() {
+  sessions_.set_listeners(static_cast<std::uint32_t>(shared_.snapshot->listeners.size()));
+}
+
+void UdpRelay::keep_sockets(std::span<const ListenerSocket> sockets, Instant now) {
+  for (std::uint32_t i = 0; i < sockets_.size(); ++i) {
+    ListeningSocket& socket = sockets_[i];
+    if (socket.fd == io::Fd::none || socket.ends_at != kNever || stopping_) continue;
+    const auto wanted =
+        std::find_if(sockets.begin(), sockets.end(), [&](const ListenerSocket& one) { return one.fd == socket.fd; });
+    if (wanted != sockets.end()) {
+      socket.listener = wanted->listener;
+      note_listener(socket.listener);
+      continue;
+    }
+    socket.ends_at = now + kOwedReplyMax;
+    if (!socket.receiving || socket.cancelling) continue;
+    socket.cancelling = true;
+    io_.cancel(io::OpTag(OpKind::recv_datagrams, kListenerSide, 0, i));
+  }
+}
+
+bool UdpRelay::has_socket(io::Fd fd) const {
+  return std::any_of(sockets_.begin(), sockets_.end(), [fd](const ListeningSocket& one) { return one.fd == fd; });
+}
+
+// ---- routes ----
+
+UdpRelay::Route& UdpRelay::route_of(std::uint32_t pool) {
+  if (pool >= routes_.size()) routes_.resize(pool + 1);
+  Route& route = routes_[pool];
+  const PoolInUse& in_use = shared_.pools.in_use(pool);
+  if (route.version == in_use.version) return route;
+  route.version = in_use.version;
+  set_targets(route, *in_use.pool);
+  set_groups(route, *in_use.pool);
+  return route;
+}
+
+void UdpRelay::set_targets(Route& route, const pool::Pool& pool) {
+  std::vector<net::IpEndpoint> wanted;
+  for (const pool::Backend& backend : pool.backends) wanted.push_back(net::IpEndpoint::from(backend.address));
+  route.targets.clear();
+  for (const net::IpEndpoint& address : wanted) route.targets.push_back(target_for(route, address, wanted));
+}
+
+/// The number that an address has, or one that is free, or another one.
+std::uint32_t UdpRelay::target_for(Route& route, const net::IpEndpoint& address,
+                                   std::span<const net::IpEndpoint> wanted) {
+  const auto has = [](std::span<const net::IpEndpoint> all, const net::IpEndpoint& one) {
+    return std::find(all.begin(), all.end(), one) != all.end();
+  };
+  std::optional<std::uint32_t> free;
+  for (std::uint32_t i = 0; i < route.addresses.size(); ++i) {
+    if (route.addresses[i] == address) return i;
+    const bool unused = !has(wanted, route.addresses[i]) &&
+                        std::all_of(route.groups.begin(), route.groups.end(),
+                                    [&](const Route::Group& group) { return upstreams_.unused(group.number, i); });
+    if (unused && !free) free = i;
+  }
+  if (free) {
+    route.addresses[*free] = address;
+    return *free;
+  }
+  route.addresses.push_back(address);
+  for (const Route::Group& group : route.groups) upstreams_.add_target(group.number);
+  return static_cast<std::uint32_t>(route.addresses.size() - 1);
+}
+
+void UdpRelay::set_groups(Route& route, const pool::Pool& pool) {
+  std::vector<net::Endpoint> sources = pool.sources;
+  const auto is_missing = [&](net::Family family) {
+    const auto of_family = [family](const auto& one) { return one.family() == family; };
+    return std::none_of(sources.begin(), sources.end(), of_family) &&
+           std::any_of(route.addresses.begin(), route.addresses.end(), of_family);
+  };
+  if (is_missing(net::Family::ipv4)) sources.push_back(net::Endpoint::ipv4(0, 0));
+  if (is_missing(net::Family::ipv6)) sources.push_back(net::Endpoint::ipv6({}, 0));
+  for (Route::Group& group : route.groups) {
+    group.wanted = std::find(sources.begin(), sources.end(), group.source) != sources.end();
+  }
+  const auto targets = static_cast<std::uint32_t>(route.addresses.size());
+  for (const net::Endpoint& source : sources) {
+    const auto same = [&](const Route::Group& group) { return group.source == source; };
+    if (std::any_of(route.groups.begin(), route.groups.end(), same)) continue;
+    route.groups.push_back({.source = source, .number = upstreams_.add_group(source, targets)});
+  }
+}
+
+PoolInUse& UdpRelay::pool_of(std::uint32_t listener) {
+  return shared_.pools.in_use(listener_of(listener).pool);
 }
 
 /// Of its backend.
 BackendCounters& UdpRelay::counters_of(const UdpSession& session) {
-  return shared_.counters.backends[pool::row(pool_of(session.listener).backends[session.backend].id)];
-}
-
-void UdpRelay::start() {
-  for (std::uint32_t i = 0; i < sockets_.size(); ++i) arm(i);
+  return shared_.counters.backends[session.backend];
 }
 
 void UdpRelay::arm(std::uint32_t socket) {
@@ -114,6 +191,7 @@ void UdpRelay::on_request(std::uint32_t number, const io::Completion& completion
   socket.receiving = false;
   socket.cancelling = false;
   if (stopping_) return close_when_idle(socket);
+  if (socket.ends_at != kNever) return;
   // Also without a lack of buffers, so that an error that stays cannot keep the pass from ending.
   starved_.push_back(number);
 }
@@ -182,8 +260,10 @@ UdpSession* UdpRelay::open(const flow::ClientKey& key, std::uint32_t listener, I
 }
 
 bool UdpRelay::over(const UdpSession& session, Instant now, CloseReason& reason) const {
-  const pool::Listener& listener = shared_.snapshot.listeners[session.listener];
-  if (listener.idle_timeout > Nanos(0) && now - session.last_activity >= listener.idle_timeout) {
+  const pool::Listener& listener = listener_of(session.listener);
+  if (session.listener != sockets_[session.key.socket].listener) {
+    reason = CloseReason::drain;  // its address belongs to another listener now
+  } else if (listener.idle_timeout > Nanos(0) && now - session.last_activity >= listener.idle_timeout) {
     reason = CloseReason::idle_timeout;
   } else if (listener.max_connection_duration > Nanos(0) && now - session.started >= listener.max_connection_duration) {
     reason = CloseReason::max_duration;
@@ -215,12 +295,27 @@ void UdpRelay::close(UdpSession& session, CloseReason reason, Instant now) {
 
 // ---- the way to a backend ----
 
+/// Finds the session's backend in its pool as it is now; false when it is not there any more.
+bool UdpRelay::follow_pool(UdpSession& session, const PoolInUse& in_use) {
+  if (session.pool_version == in_use.version) return true;
+  const std::vector<pool::Backend>& backends = in_use.pool->backends;
+  const auto found = std::find_if(backends.begin(), backends.end(),
+                                  [&](const pool::Backend& one) { return pool::row(one.id) == session.backend; });
+  if (found == backends.end()) return false;
+  session.picked = static_cast<std::uint16_t>(found - backends.begin());
+  session.pool_version = in_use.version;
+  session.not_reached = 0;
+  return true;
+}
+
 std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
   if (!session.routed()) return route(session, now);
-  const pool::Pool& pool = pool_of(session.listener);
+  const PoolInUse& in_use = pool_of(session.listener);
+  const bool known = follow_pool(session, in_use);
+  const pool::Pool& pool = *in_use.pool;
   const auto serves = [&](const pool::Backend& b) { return shared_.table.serves(b.id) && b.weight != 0; };
-  if (!session.failed) {
-    if (serves(pool.backends[session.backend]) || now < session.look_again) return std::nullopt;
+  if (known && !session.failed) {
+    if (serves(pool.backends[session.picked]) || now < session.look_again) return std::nullopt;
     if (pool.fail_open && std::none_of(pool.backends.begin(), pool.backends.end(), serves)) {
       session.look_again = now + kLookAgain;  // all are as bad as this one
       return std::nullopt;
@@ -235,40 +330,47 @@ std::optional<Drop> UdpRelay::ensure_routed(UdpSession& session, Instant now) {
 }
 
 std::optional<Drop> UdpRelay::route(UdpSession& session, Instant now) {
-  const std::uint32_t pool_index = shared_.snapshot.listeners[session.listener].pool;
-  const pool::Pool& pool = shared_.pools.at(pool_index);
+  const std::uint32_t pool_index = listener_of(session.listener).pool;
+  PoolInUse& in_use = shared_.pools.in_use(pool_index);
+  const pool::Pool& pool = *in_use.pool;
   pool::PickRequest request;
   if (pool.algorithm == balance::Algorithm::source_hash) {
     request.client_hash = net::hash_client(session.key.client.to_endpoint(), pool.hash.prefix_v4, pool.hash.prefix_v6,
                                            pool.hash.key == pool::HashKey::source_ip_port);
   }
   if (pool.algorithm == balance::Algorithm::random_two) request.random = shared_.rng.next();
-  request.tried = pool::TriedSet(session.not_reached);
-  if (session.failed) request.tried.add(session.backend);
+  if (session.pool_version == in_use.version) {
+    request.tried = pool::TriedSet(session.not_reached);
+    if (session.failed) request.tried.add(session.picked);
+  }
   session.not_reached = request.tried.bits();
-  const pool::Pick pick = shared_.pools.picker(pool_index).pick(request);
+  const pool::Pick pick = in_use.picker.pick(request);
   if (pick.outcome == pool::PickOutcome::picked_again) session.not_reached = 0;  // another round
   if (pick.outcome == pool::PickOutcome::none || pick.outcome == pool::PickOutcome::all_full) return Drop::no_backend;
 
-  Route& route = routes_[pool_index];
+  Route& route = route_of(pool_index);
   const pool::Backend& backend = pool.backends[pick.index];
+  const std::uint32_t target = route.targets[pick.index];
   flow::UpstreamSockets::Taken taken;
   const std::optional<std::uint32_t> group = group_for(route, backend.address.family());
-  if (group) taken = take_place(session, *group, route.targets[pick.index], now);
+  if (group) taken = take_place(session, *group, target, now);
   if (taken.socket == flow::UpstreamSockets::kNone) {
     shared_.table.release(backend.id);
     shared_.counters.local_faults.add();
     if (taken.error == EADDRNOTAVAIL) shared_.counters.port_exhausted.add();
     return Drop::no_socket;
   }
-  session.backend = pick.index;
+  session.backend = static_cast<std::uint32_t>(pool::row(backend.id));
+  session.picked = static_cast<std::uint16_t>(pick.index);
+  session.pool_version = in_use.version;
   session.group = *group;
+  session.target = target;
   session.place = taken.place;
   session.failed = false;
   const bool up = shared_.table.serves(backend.id);
   session.look_again = up ? Instant::min() : now + kLookAgain;
   counters_of(session).connections.add();
-  sessions_.route(session, taken.socket, route.addresses[pick.index]);
+  sessions_.route(session, taken.socket, route.addresses[target]);
   return std::nullopt;
 }
 
@@ -286,17 +388,16 @@ flow::UpstreamSockets::Taken UdpRelay::take_place(const UdpSession& session, std
 }
 
 void UdpRelay::unroute(UdpSession& session, Instant now) {
-  const std::uint32_t pool_index = shared_.snapshot.listeners[session.listener].pool;
-  shared_.table.release(shared_.pools.at(pool_index).backends[session.backend].id);
-  upstreams_.give_back(session.group, routes_[pool_index].targets[session.backend], session.place, now);
+  shared_.table.release(pool::BackendId{session.backend});
+  upstreams_.give_back(session.group, session.target, session.place, now);
   sessions_.unroute(session);
 }
 
 /// Sources of the backend's family are used in turn.
 std::optional<std::uint32_t> UdpRelay::group_for(Route& route, net::Family family) {
   for (std::size_t i = 0; i < route.groups.size(); ++i) {
-    const std::size_t next = route.next_group++ % route.groups.size();
-    if (route.group_families[next] == family) return route.groups[next];
+    const Route::Group& group = route.groups[route.next_group++ % route.groups.size()];
+    if (group.wanted && group.source.family() == family) return group.number;
   }
   return std::nullopt;
 }
@@ -315,12 +416,13 @@ flow::Way UdpRelay::way_to_client(const UdpSession& session) const {
 void UdpRelay::end_of_pass(Instant now) {
   resend_returned(now);
   end_idle(now);
+  end_sockets(now);
   if (stopping_ && now >= stop_at_) abort(CloseReason::drain);
   flush();
   adapt_gathering(now);
   if (io_.datagram_buffers().free_count() > 0) {
     for (const std::uint32_t socket : starved_) {
-      if (!stopping_) arm(socket);
+      if (!stopping_ && sockets_[socket].ends_at == kNever) arm(socket);
     }
     starved_.clear();
     upstreams_.resume();
@@ -341,10 +443,27 @@ void UdpRelay::adapt_gathering(Instant now) {
   gathering_ = pays;
 }
 
+/// Of the first socket whose time has come: a piece of its sessions, and then the socket.
+void UdpRelay::end_sockets(Instant now) {
+  const auto due =
+      std::find_if(sockets_.begin(), sockets_.end(), [now](const ListeningSocket& one) { return one.ends_at <= now; });
+  if (due == sockets_.end() || stopping_) return;
+  const auto number = static_cast<std::uint32_t>(due - sockets_.begin());
+  const std::uint32_t end = std::min(ended_next_ + kEndedPerPass, sessions_.slots());
+  for (; ended_next_ < end; ++ended_next_) {
+    UdpSession* session = sessions_.in_slot(ended_next_);
+    if (session != nullptr && session->key.socket == number) this->end(*session, CloseReason::drain, now);
+  }
+  if (ended_next_ < sessions_.slots() || due->receiving || due->sends > 0 || outbox_.waiting()) return;
+  ended_next_ = 0;
+  io_.close(due->fd, io::CloseMode::normal);
+  *due = {};
+}
+
 void UdpRelay::end_idle(Instant now) {
   std::uint32_t left = kEndedPerPass;
   for (const std::uint32_t listener : listeners_) {
-    const Nanos idle_timeout = shared_.snapshot.listeners[listener].idle_timeout;
+    const Nanos idle_timeout = listener_of(listener).idle_timeout;
     for (; left > 0; --left) {
       UdpSession* session = sessions_.idle(listener, idle_timeout, now);
       if (session == nullptr) break;
@@ -356,8 +475,9 @@ void UdpRelay::end_idle(Instant now) {
 Instant UdpRelay::next_wake() const {
   if (stopping_) return sessions_.size() > 0 ? stop_at_ : kNever;
   Instant wake = wake_at_;
+  for (const ListeningSocket& socket : sockets_) wake = std::min(wake, socket.ends_at);
   for (const std::uint32_t listener : listeners_) {
-    wake = std::min(wake, sessions_.next_idle(listener, shared_.snapshot.listeners[listener].idle_timeout));
+    wake = std::min(wake, sessions_.next_idle(listener, listener_of(listener).idle_timeout));
   }
   return wake;
 }

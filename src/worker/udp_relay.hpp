@@ -35,7 +35,7 @@ class UdpRelay {
   /// What it shares with the rest of the worker.
   struct Shared {
     io::Io& io;
-    const pool::Snapshot& snapshot;
+    const std::shared_ptr<const pool::Snapshot>& snapshot;  // the worker's, which changes
     pool::BackendTable& table;
     Admission& admission;
     Access& access;
@@ -45,12 +45,20 @@ class UdpRelay {
     Rng& rng;
   };
 
-  UdpRelay(const Shared& shared, std::span<const ListenerSocket> sockets, const WorkerOptions& options);
+  UdpRelay(const Shared& shared, const WorkerOptions& options);
   ~UdpRelay();
   UdpRelay(const UdpRelay&) = delete;
   UdpRelay& operator=(const UdpRelay&) = delete;
 
+  void add_socket(const ListenerSocket& socket);
+  /// Begins to receive on all sockets that were added.
   void start();
+  /// There is another snapshot.
+  void adopt();
+  /// Those that are not among `sockets` are to be closed: nothing more is received on them, and sessions that owe a
+  /// reply have two seconds.
+  void keep_sockets(std::span<const ListenerSocket> sockets, Instant now);
+  [[nodiscard]] bool has_socket(io::Fd fd) const;
   void on_completion(const io::Completion& completion, Instant now);
   /// Whether it pays to let datagrams come together (kDatagramGatherTime).
   [[nodiscard]] bool gathering() const { return gathering_; }
@@ -77,14 +85,21 @@ class UdpRelay {
     bool receiving = false;
     bool cancelling = false;
     std::uint32_t sends = 0;  // in flight
+    bool started = false;
+    Instant ends_at = kNever;  // set: it receives nothing any more; then its sessions end, and it is closed
   };
-  /// The backends of a pool, as upstream sockets see them.
+  /// The backends of a pool, as upstream sockets see them. Follows the pool: what is in use keeps its numbers.
   struct Route {
-    std::vector<net::IpEndpoint> addresses;   // by backend
-    std::vector<std::uint32_t> targets;       // by backend; two with the same address are one target
-    std::vector<std::uint32_t> groups;        // one for each source address
-    std::vector<net::Family> group_families;  // likewise
+    struct Group {
+      net::Endpoint source;
+      std::uint32_t number = 0;  // of UpstreamSockets
+      bool wanted = true;        // the pool has this source address now
+    };
+    std::vector<net::IpEndpoint> addresses;  // by target; those that no backend has are free once they are not used
+    std::vector<std::uint32_t> targets;      // by backend; two with the same address are one target
+    std::vector<Group> groups;               // one for each source address that the pool has had
     std::uint32_t next_group = 0;
+    std::uint32_t version = 0;  // of the pool that it was made for; 0: none
   };
   /// A message that came back from an unreachable backend.
   struct Returned {
@@ -101,7 +116,11 @@ class UdpRelay {
   };
   using Message = flow::Outbox::Message;
 
-  void add_route(const pool::Pool& pool, Route& route);
+  [[nodiscard]] Route& route_of(std::uint32_t pool);
+  void set_targets(Route& route, const pool::Pool& pool);
+  [[nodiscard]] std::uint32_t target_for(Route& route, const net::IpEndpoint& address,
+                                         std::span<const net::IpEndpoint> wanted);
+  void set_groups(Route& route, const pool::Pool& pool);
 
   // From clients.
   void on_request(std::uint32_t number, const io::Completion& completion, Instant now);
@@ -120,7 +139,8 @@ class UdpRelay {
   void unroute(flow::UdpSession& session, Instant now);
   [[nodiscard]] flow::UpstreamSockets::Taken take_place(const flow::UdpSession& session, std::uint32_t group,
                                                         std::uint32_t target, Instant now);
-  [[nodiscard]] std::optional<std::uint32_t> group_for(Route& route, net::Family family);
+  [[nodiscard]] static std::optional<std::uint32_t> group_for(Route& route, net::Family family);
+  [[nodiscard]] static bool follow_pool(flow::UdpSession& session, const PoolInUse& in_use);
   [[nodiscard]] flow::Way way_to_backend(const flow::UdpSession& session) const;
   [[nodiscard]] flow::Way way_to_client(const flow::UdpSession& session) const;
 
@@ -150,15 +170,21 @@ class UdpRelay {
   void arm(std::uint32_t socket);
   void close_when_idle(ListeningSocket& socket);
   void end_idle(Instant now);
+  void end_sockets(Instant now);
+  void note_listener(std::uint32_t listener);
   void close_sockets();
-  [[nodiscard]] const pool::Pool& pool_of(std::uint32_t listener) const;
+  [[nodiscard]] const pool::Listener& listener_of(std::uint32_t index) const {
+    return shared_.snapshot->listeners[index];
+  }
+  [[nodiscard]] PoolInUse& pool_of(std::uint32_t listener);
 
   Shared shared_;
   io::Io& io_;
   UdpCounters& counters_;
   std::vector<ListeningSocket> sockets_;
-  std::vector<std::uint32_t> listeners_;  // those of snapshot.listeners that are UDP
-  std::vector<Route> routes_;             // by pool; empty for pools that no UDP listener uses
+  std::vector<std::uint32_t> listeners_;  // those that have, or had, a socket here
+  std::vector<Route> routes_;             // by pool
+  std::uint32_t ended_next_ = 0;          // the session slot that the end of a socket goes on with
   flow::SessionTable sessions_;
   flow::UpstreamSockets upstreams_;
   flow::Outbox outbox_;

@@ -74,14 +74,14 @@ void UdpRelay::forward_reply(std::uint32_t upstream, io::BufferId buffer, Instan
   UdpSession* session = sessions_.find(upstream, received.from);
   if (session == nullptr) return drop(buffer, datagrams, Drop::no_session);
   sessions_.note_reply(*session, datagrams, now);
-  shared_.table.clear_failures(pool_of(session->listener).backends[session->backend].id);
+  shared_.table.clear_failures(pool::BackendId{session->backend});
   shared_.counters.listeners[session->listener].traffic.from_backends.add(received.payload.size());
   counters_of(*session).traffic.from_backends.add(received.payload.size());
   if (!outbox_.add(*session, Direction::to_client, way_to_client(*session), buffer, received.payload,
                    received.segment_bytes)) {
     count_drop(Drop::no_memory, 1);
   }
-  const std::uint32_t responses = shared_.snapshot.listeners[session->listener].responses;
+  const std::uint32_t responses = listener_of(session->listener).responses;
   const bool answered = responses != 0 && session->replies >= session->requests * responses;
   if (answered || stopping_) end(*session, answered ? CloseReason::responses : CloseReason::drain, now);
 }
@@ -122,8 +122,8 @@ UdpRelay::Departure& UdpRelay::departure(std::uint32_t upstream, const net::IpEn
 }
 
 void UdpRelay::note_failure(UdpSession& session) {
-  const pool::Pool& pool = pool_of(session.listener);
-  const pool::BackendId id = pool.backends[session.backend].id;
+  const pool::Pool& pool = *pool_of(session.listener).pool;
+  const pool::BackendId id{session.backend};
   const std::uint32_t in_a_row = shared_.table.count_failure(id);
   shared_.counters.connect_failures.add();
   counters_of(session).connect_failures[static_cast<std::size_t>(ConnectFailure::unreachable)].add();
@@ -138,7 +138,7 @@ void UdpRelay::note_failure(UdpSession& session) {
 /// Copies a message that ICMP quotes, if it is there whole: it is one that was sent lately. A train that was not cut up
 /// on its way (to a backend on this machine) is quoted as one.
 void UdpRelay::keep_returned(const UdpSession& session, std::span<const std::byte> quote) {
-  if (session.failures > pool_of(session.listener).retries || returned_.size() >= kReturnedMax) return;
+  if (session.failures > pool_of(session.listener).pool->retries || returned_.size() >= kReturnedMax) return;
   if (quote.size() > kQuoteWholeMax) return;
   const std::string_view bytes{reinterpret_cast<const char*>(quote.data()), quote.size()};
   const std::optional<std::uint32_t> segment_bytes = session.sent_messages.segment_bytes(net::hash_bytes(bytes));
@@ -251,7 +251,7 @@ void UdpRelay::on_not_reached(Message& message, Instant now) {
   if (session == nullptr || message.attempts >= kAttemptsMax) return give_up(message, Drop::refused);
   const bool same_way = session->routed() && !session->failed && way_to_backend(*session) == message.way;
   if (same_way && message.attempts > 1) note_failure(*session);
-  if (session->failures > pool_of(session->listener).retries) return give_up(message, Drop::refused);
+  if (session->failures > pool_of(session->listener).pool->retries) return give_up(message, Drop::refused);
   if (ensure_routed(*session, now)) return give_up(message, Drop::refused);
   outbox_.again(message, way_to_backend(*session));
 }

@@ -26,6 +26,10 @@ constexpr Nanos kAcceptPause = std::chrono::milliseconds(100);
 /// With less room than this, connections are accepted one at a time, so that a limit is hardly ever overrun.
 constexpr std::uint32_t kSingleBelow = 512;
 constexpr std::uint32_t kPipesKept = 64;
+/// A listening socket that is given up takes connections for so long: who is shaking hands comes in, new ones do not.
+constexpr Nanos kDrainTime = std::chrono::seconds(1);
+constexpr std::uint32_t kDrainedPerPass = 256;
+constexpr std::uint32_t kEvictedPerPass = 256;  // slots that are looked at
 
 flow::Forwarding forwarding_of(pool::Forwarding forwarding) {
   switch (forwarding) {
@@ -39,71 +43,40 @@ flow::Forwarding forwarding_of(pool::Forwarding forwarding) {
   return flow::Forwarding::automatic;
 }
 
+std::size_t rows_of(const pool::Snapshot& snapshot) {
+  std::size_t rows = 0;
+  for (const auto& pool : snapshot.pools) {
+    for (const pool::Backend& backend : pool->backends) rows = std::max(rows, pool::row(backend.id) + 1);
+  }
+  return rows;
+}
+
 }  // namespace
 
-Worker::Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& table, Admission& admission,
-               std::span<const ListenerSocket> sockets, const WorkerOptions& options, ProbeRequests* probes,
-               SourceLimits* source_limits)
+Worker::Worker(io::Io& io, std::shared_ptr<const pool::Snapshot> snapshot, pool::BackendTable& table,
+               Admission& admission, std::span<const ListenerSocket> sockets, const WorkerOptions& options,
+               ProbeRequests* probes, SourceLimits* source_limits)
     : io_(io),
-      snapshot_(snapshot),
+      snapshot_(std::move(snapshot)),
       table_(table),
       admission_(admission),
       probes_(probes),
       index_(options.index),
-      counters_(snapshot.listeners.size(), table.rows()),
+      options_(options),
+      counters_(snapshot_->listeners.size(), rows_of(*snapshot_)),
       rng_(options.seed),
       timers_(io.now()),
       pipes_(io, options.pipes, std::min(options.pipes, kPipesKept)),
       coalescer_(options.coalesce),
       context_{
           .io = io, .timers = timers_, .pipes = pipes_, .coalescer = coalescer_, .totals = totals_, .now = io.now()},
-      pools_(snapshot, table),
-      access_(std::make_unique<Access>(snapshot, source_limits)),
+      pools_(*snapshot_, table, options.index),
+      access_(std::make_unique<Access>(*snapshot_, source_limits)),
       gathering_(std::make_unique<Gathering>()),
       connections_(options.slots) {
-  for (std::size_t i = 0; i < snapshot.listeners.size(); ++i) {
-    const pool::Listener& listener = snapshot.listeners[i];
-    flow_options_.push_back({.idle_timeout = listener.idle_timeout,
-                             .half_close_timeout = listener.half_close_timeout,
-                             .max_duration = listener.max_connection_duration,
-                             .keepalive = listener.keepalive,
-                             .forwarding = forwarding_of(listener.forwarding),
-                             .traffic = &counters_.listeners[i].traffic});
-  }
-  next_source_.resize(snapshot.pools.size());
-  begin_out_of_step();
-  std::vector<ListenerSocket> datagram_sockets;
-  for (const ListenerSocket& socket : sockets) {
-    if (snapshot.listeners[socket.listener].protocol == pool::Protocol::udp) {
-      datagram_sockets.push_back(socket);
-    } else {
-      const auto number = static_cast<std::uint32_t>(listeners_.size());
-      listeners_.push_back({.fd = socket.fd, .listener = socket.listener, .socket = number});
-    }
-  }
-  if (!datagram_sockets.empty()) {
-    udp_ = std::make_unique<UdpRelay>(UdpRelay::Shared{.io = io_,
-                                                       .snapshot = snapshot_,
-                                                       .table = table_,
-                                                       .admission = admission_,
-                                                       .access = *access_,
-                                                       .pools = pools_,
-                                                       .probes = probes_,
-                                                       .counters = counters_,
-                                                       .rng = rng_},
-                                      datagram_sockets, options);
-  }
+  for (std::uint32_t i = 0; i < snapshot_->listeners.size(); ++i) set_options(i);
+  for (const ListenerSocket& socket : sockets) add_socket(socket);
   admission_.set_waker(index_, &io_);
-}
-
-/// Every worker's cursors would begin at the same backend; with many workers and few connections it would get them all.
-void Worker::begin_out_of_step() {
-  for (std::uint32_t i = 0; i < pools_.size(); ++i) {
-    for (std::uint32_t skipped = 0; skipped < index_; ++skipped) {
-      const pool::Pick pick = pools_.picker(i).pick({});
-      if (pick.outcome == pool::PickOutcome::picked) table_.release(pools_.at(i).backends[pick.index].id);
-    }
-  }
 }
 
 Worker::~Worker() {
@@ -125,6 +98,7 @@ std::size_t Worker::connection_bytes() {
 
 void Worker::start() {
   context_.now = io_.now();
+  started_ = true;
   for (ListenerState& listener : listeners_) reconcile(listener);
   if (udp_ != nullptr) udp_->start();
 }
@@ -137,6 +111,7 @@ bool Worker::pass(Instant wait_until) {
   run_timers();
   run_stop();
   run_tasks();
+  run_evictions();
   rearm_starved();
   for (ListenerState& listener : listeners_) {
     admit_parked(listener);
@@ -156,10 +131,13 @@ Instant Worker::next_wake(Instant wait_until) const {
   Instant wake = std::min({wait_until, timers_.next_deadline(), coalescer_.due()});
   for (const ListenerState& listener : listeners_) {
     if (!listener.armed && listener.paused_until > context_.now) wake = std::min(wake, listener.paused_until);
+    if (listener.fd == io::Fd::none || listener.drained_at == kNever) continue;
+    if (listener.drains_on || listener.drained_at > context_.now) wake = std::min(wake, listener.drained_at);
   }
   if (stopping_ && !aborted_) {
     wake = std::min(wake, Instant(Nanos(drain_deadline_.load(std::memory_order_relaxed))));
   }
+  for (const Eviction& eviction : evictions_) wake = std::min(wake, eviction.at);
   if (udp_ != nullptr) wake = std::min(wake, udp_->next_wake());
   return wake;
 }
@@ -258,7 +236,7 @@ void Worker::on_accept_error(ListenerState& listener, int error) {
   listener.paused_until = context_.now + kAcceptPause;
   if (accept_error_logged_ && context_.now - *accept_error_logged_ < std::chrono::seconds(1)) return;
   accept_error_logged_ = context_.now;
-  log::error("accept_paused", {{"listener", snapshot_.listeners[listener.listener].name},
+  log::error("accept_paused", {{"listener", snapshot_->listeners[listener.listener].name},
                                {"reason", ::strerrordesc_np(error)},
                                {"pause_ms", 100},
                                {"connections", connections_.in_use()}});
@@ -266,11 +244,9 @@ void Worker::on_accept_error(ListenerState& listener, int error) {
 
 void Worker::reconcile(ListenerState& listener) {
   if (listener.fd == io::Fd::none) return;
-  if (stopping_) {
+  if (stopping_ || context_.now >= listener.drained_at) {
     if (listener.armed) return disarm(listener);
-    io_.close(listener.fd, io::CloseMode::normal);
-    listener.fd = io::Fd::none;
-    return;
+    return drain(listener);
   }
   std::uint32_t room = listener.parked.empty() ? admission_.room(listener.listener) : 0;
   if (room == 0) {
@@ -311,6 +287,152 @@ void Worker::admit_parked(ListenerState& listener) {
     }
     listener.parked.pop_front();
   }
+}
+
+// ---- another snapshot ----
+
+void Worker::set_options(std::uint32_t listener) {
+  if (listener >= flow_options_.size()) flow_options_.resize(listener + 1);
+  const pool::Listener& wanted = snapshot_->listeners[listener];
+  flow_options_[listener] = {.idle_timeout = wanted.idle_timeout,
+                             .half_close_timeout = wanted.half_close_timeout,
+                             .max_duration = wanted.max_connection_duration,
+                             .keepalive = wanted.keepalive,
+                             .forwarding = forwarding_of(wanted.forwarding),
+                             .traffic = &counters_.listeners[listener].traffic};
+}
+
+void Worker::make_room(std::size_t listeners, std::size_t backend_rows) {
+  counters_.listeners.grow(listeners);
+  counters_.backends.grow(backend_rows);
+}
+
+void Worker::adopt(Adoption& adoption) {
+  snapshot_.swap(adoption.snapshot);
+  access_->adopt(*snapshot_);
+  for (auto& [index, pool] : adoption.pools) pools_.exchange(index, pool);
+  for (const pool::BackendId id : adoption.fresh) counters_.backends[pool::row(id)].reset();
+  for (std::uint32_t i = 0; i < snapshot_->listeners.size(); ++i) set_options(i);
+  std::erase_if(evictions_, [&](const Eviction& eviction) {
+    return std::find(adoption.returned.begin(), adoption.returned.end(), eviction.id) != adoption.returned.end();
+  });
+  eviction_next_ = 0;
+  for (const Eviction& eviction : adoption.evictions) evictions_.push_back(eviction);
+  if (udp_ != nullptr) udp_->adopt();
+  if (adoption.changes_sockets) set_sockets(adoption.sockets);
+}
+
+void Worker::evict(const Eviction& eviction) {
+  evictions_.push_back(eviction);
+}
+
+/// A piece of the first one that is due.
+void Worker::run_evictions() {
+  const auto due = std::find_if(evictions_.begin(), evictions_.end(),
+                                [this](const Eviction& eviction) { return eviction.at <= context_.now; });
+  if (due == evictions_.end()) return;
+  const std::uint32_t end = std::min(eviction_next_ + kEvictedPerPass, connections_.touched());
+  for (; eviction_next_ < end; ++eviction_next_) {
+    Connection* connection = connections_.find(eviction_next_);
+    if (connection == nullptr || !connection->holds_backend || connection->backend != due->id) continue;
+    handle(*connection, connection->flow.abort(context_, due->reason));
+  }
+  if (eviction_next_ < connections_.touched()) return;
+  eviction_next_ = 0;
+  evictions_.erase(due);
+}
+
+void Worker::add_socket(const ListenerSocket& socket) {
+  if (snapshot_->listeners[socket.listener].protocol == pool::Protocol::udp) {
+    if (udp_ == nullptr) open_udp();
+    udp_->add_socket(socket);
+    if (started_) udp_->start();
+    return;
+  }
+  const auto is_free = [](const ListenerState& state) {
+    return state.fd == io::Fd::none && !state.armed && state.parked.empty();
+  };
+  auto state = std::find_if(listeners_.begin(), listeners_.end(), is_free);
+  if (state == listeners_.end()) state = listeners_.emplace(state);
+  *state = {.fd = socket.fd,
+            .listener = socket.listener,
+            .socket = static_cast<std::uint32_t>(state - listeners_.begin()),
+            .shared = socket.shared};
+}
+
+void Worker::open_udp() {
+  udp_ = std::make_unique<UdpRelay>(UdpRelay::Shared{.io = io_,
+                                                     .snapshot = snapshot_,
+                                                     .table = table_,
+                                                     .admission = admission_,
+                                                     .access = *access_,
+                                                     .pools = pools_,
+                                                     .probes = probes_,
+                                                     .counters = counters_,
+                                                     .rng = rng_},
+                                    options_);
+}
+
+/// Those that it has and shall not have any more are drained, then closed.
+void Worker::set_sockets(std::span<const ListenerSocket> sockets) {
+  const auto wanted = [&](io::Fd fd) {
+    return std::find_if(sockets.begin(), sockets.end(), [fd](const ListenerSocket& s) { return s.fd == fd; });
+  };
+  for (ListenerState& listener : listeners_) {
+    if (listener.fd == io::Fd::none) continue;
+    if (const auto found = wanted(listener.fd); found != sockets.end()) {
+      listener.listener = found->listener;  // the address may belong to another one now
+    } else if (listener.drained_at == kNever) {
+      if (!listener.shared) io_.set_refusing(listener.fd, true);
+      listener.drained_at = listener.shared ? context_.now : context_.now + kDrainTime;
+    }
+  }
+  if (udp_ != nullptr) udp_->keep_sockets(sockets, context_.now);
+  for (const ListenerSocket& socket : sockets) {
+    const bool known = std::any_of(listeners_.begin(), listeners_.end(),
+                                   [&](const ListenerState& state) { return state.fd == socket.fd; }) ||
+                       (udp_ != nullptr && udp_->has_socket(socket.fd));
+    if (known) continue;
+    if (stopping_) {
+      io_.close(socket.fd, io::CloseMode::normal);
+    } else {
+      add_socket(socket);
+    }
+  }
+}
+
+bool Worker::keep_socket(io::Fd fd) {
+  for (ListenerState& listener : listeners_) {
+    if (listener.fd != fd || listener.drained_at == kNever || stopping_) continue;
+    if (!listener.shared) io_.set_refusing(fd, false);
+    listener.drained_at = kNever;
+    return true;
+  }
+  return false;
+}
+
+/// Takes what the kernel has queued, then closes: nobody who was let in is reset, unless there is no time for it.
+void Worker::drain(ListenerState& listener) {
+  listener.drains_on = false;
+  for (std::uint32_t i = 0; i < kDrainedPerPass && !aborted_ && !listener.shared; ++i) {
+    if (admission_.room(listener.listener) == 0) {
+      admission_.wait_for_room(index_);
+      if (admission_.room(listener.listener) == 0) return;
+    }
+    const io::FdResult client = io_.accept_now(listener.fd);
+    if (client.error == 0) {
+      begin_connection(listener, client.fd);
+      if (i + 1 == kDrainedPerPass) {
+        listener.drains_on = true;
+        return;
+      }
+    } else if (client.error != ECONNABORTED) {
+      break;  // it is empty; out of descriptors there is nobody to give one back for it
+    }
+  }
+  io_.close(listener.fd, io::CloseMode::normal);
+  listener.fd = io::Fd::none;
+  listener.drained_at = kNever;
 }
 
 // ---- stopping ----

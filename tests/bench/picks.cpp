@@ -46,7 +46,7 @@ constexpr Scene kBounded = {.name = "load_factor", .loads = 100, .load_factor = 
 
 constexpr int kSizes[] = {10, 100, 1000};
 
-Snapshot snapshot_of(Algorithm algorithm, const Scene& scene, std::size_t backends) {
+std::shared_ptr<const Snapshot> snapshot_of(Algorithm algorithm, const Scene& scene, std::size_t backends) {
   Rng rng(1);
   config::Pool pool;
   pool.name = std::string("p");
@@ -84,17 +84,17 @@ PickRequest new_client(Rng& rng) {
 /// Nothing but the pick; the counts only grow, for which source_hash does not care.
 void pick_alone(benchmark::State& state) {
   const auto backends = static_cast<std::size_t>(state.range(0));
-  const Snapshot snapshot = snapshot_of(Algorithm::source_hash, kScenes[0], backends);
+  const auto snapshot = snapshot_of(Algorithm::source_hash, kScenes[0], backends);
   BackendTable table(backends);
-  Picker picker(snapshot.pools[0], table);
+  Picker picker(*snapshot->pools[0], table);
   Rng rng(3);
   for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(picker.pick(new_client(rng)));
 }
 
 void pick_and_release(benchmark::State& state, Algorithm algorithm, const Scene& scene) {
   const auto backends = static_cast<std::size_t>(state.range(0));
-  const Snapshot snapshot = snapshot_of(algorithm, scene, backends);
-  const Pool& pool = snapshot.pools[0];
+  const auto snapshot = snapshot_of(algorithm, scene, backends);
+  const Pool& pool = *snapshot->pools[0];
   BackendTable table(backends);
   set_the_scene(scene, table);
   Picker picker(pool, table);

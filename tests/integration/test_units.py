@@ -30,9 +30,11 @@ def test_units_are_correct(tmp_path, binary):
     for name in ["millrace.service", "millrace.socket"]:
         text = (CONF / name).read_text(encoding="utf-8")
         # Where it is not installed, there is no program to be found by its name.
-        (tmp_path / name).write_text(text.replace("ExecStart=millrace", f"ExecStart={binary}"), encoding="utf-8")
+        (tmp_path / name).write_text(re.sub("^(Exec[A-Za-z]+)=millrace", rf"\1={binary}", text, flags=re.MULTILINE), encoding="utf-8")
     result = run("systemd-analyze", "verify", "--man=no", tmp_path / "millrace.service", tmp_path / "millrace.socket")
     ours = [line for line in (result.stdout + result.stderr).splitlines() if "millrace" in line]
+    # The unit says `notify` first, for systemd before 253, which says this of the line after it.
+    ours = [line for line in ours if "ignoring: notify-reload" not in line]
     assert (result.returncode, ours) == (0, [])
 
 

@@ -74,6 +74,8 @@ class BuggyIo final : public io::Io {
     return real_.open_stream(remote, source);
   }
   void set_keepalive(io::Fd fd) override { real_.set_keepalive(fd); }
+  io::FdResult accept_now(io::Fd listener) override { return real_.accept_now(listener); }
+  void set_refusing(io::Fd listener, bool refusing) override { real_.set_refusing(listener, refusing); }
   io::ReceiveQueue receive_queue(io::Fd fd) override { return real_.receive_queue(fd); }
   io::FdResult open_datagram(const io::DatagramSocketOptions& options) override { return real_.open_datagram(options); }
   io::ReceivedDatagrams received(io::BufferId buffer) override;

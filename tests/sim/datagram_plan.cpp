@@ -263,9 +263,9 @@ DatagramRules DatagramPlan::rules(const pool::Snapshot& snapshot) const {
                                .max_duration = listener.max_connection_duration,
                                .responses = listener.responses});
   }
-  for (const pool::Pool& pool : snapshot.pools) {
+  for (const auto& pool : snapshot.pools) {
     std::vector<DatagramRules::Backend>& in_pool = rules.pools.emplace_back();
-    for (const pool::Backend& backend : pool.backends) {
+    for (const pool::Backend& backend : pool->backends) {
       in_pool.push_back(
           {.address = net::IpEndpoint::from(backend.address), .id = backend.id, .weight = backend.weight});
     }

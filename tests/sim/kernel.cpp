@@ -170,7 +170,7 @@ Kernel::Knock Kernel::knock(Socket& client, const net::Endpoint& address, const 
   }
   if (candidates.empty()) return Knock::refused;
   ListenerState& listener = *candidates[context.random.below(candidates.size())];
-  if (listener.backlog.size() >= listener.backlog_max) return Knock::backlog_full;
+  if (listener.refusing || listener.backlog.size() >= listener.backlog_max) return Knock::backlog_full;
   Socket& server_end = network.create(capacity);
   server_end.local = address;
   server_end.remote = client.local;

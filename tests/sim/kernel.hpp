@@ -49,6 +49,7 @@ struct ListenerState {
   std::uint32_t index = 0;      // the listener's number in the configuration
   std::deque<Socket*> backlog;  // established, not yet accepted
   bool open = true;
+  bool refusing = false;  // first packets are dropped
 };
 
 enum class FdKind : std::uint8_t { socket, listener, pipe_read, pipe_write, datagram };

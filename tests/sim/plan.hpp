@@ -34,6 +34,7 @@ struct Plan {
   TrafficPlan traffic;
   DatagramPlan datagrams;
   bool health_flaps = false;
+  bool reloads = false;  // pools and listening sockets change while everything runs
 
   unsigned workers = 1;
   io::BufferGroup::Options buffers;

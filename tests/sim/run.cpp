@@ -11,7 +11,9 @@
 #include "datagram_oracle.hpp"
 #include "datagram_world.hpp"
 #include "kernel.hpp"
+#include "millrace/pool/directory.hpp"
 #include "millrace/pool/snapshot.hpp"
+#include "millrace/worker/adoption.hpp"
 #include "millrace/worker/worker.hpp"
 #include "oracle.hpp"
 #include "plan.hpp"
@@ -30,10 +32,22 @@ struct Machine {  // a worker and what it stands on
   std::unique_ptr<SimIo> sim;
   std::unique_ptr<io::Io> decorated;
   std::unique_ptr<worker::Worker> worker;
+  std::vector<worker::ListenerSocket> sockets;  // as it shall have them
+  std::shared_ptr<worker::Task> adopting;       // its last change
   bool stopped = false;
 
+  [[nodiscard]] bool settled() {
+    if (adopting != nullptr && adopting->wait(Nanos(0))) adopting.reset();
+    return adopting == nullptr;
+  }
   [[nodiscard]] io::Io& io() const { return decorated != nullptr ? *decorated : *sim; }
 };
+
+pool::Directory directory_of(const config::Config& config) {
+  pool::Directory directory;
+  static_cast<void>(directory.update(config, pool::BackendTable(0)));
+  return directory;
+}
 
 class Run {
  public:
@@ -44,6 +58,9 @@ class Run {
   void add_machine(unsigned index);
   void plan_events();
   void flap_health();
+  void reload();
+  [[nodiscard]] config::Config draw_config();
+  [[nodiscard]] worker::Adoption adoption(unsigned machine, const pool::Directory::Changes& changes);
   void set_health(pool::BackendId id, pool::HealthState state);
   void prepare_datagrams();
   void backend_changed(const net::IpEndpoint& backend, bool alive);
@@ -75,8 +92,9 @@ class Run {
   Plan plan_;
   Context context_;
   Kernel kernel_{context_};
-  pool::Snapshot snapshot_;
   pool::BackendTable table_;
+  pool::Directory directory_;
+  std::shared_ptr<const pool::Snapshot> snapshot_;  // the directory's
   std::unique_ptr<worker::Admission> admission_;
   Oracle oracle_;
   World world_;
@@ -93,18 +111,19 @@ Run::Run(const RunOptions& options)
     : options_(options),
       plan_(draw_plan(options.seed)),
       context_(mix64(options.seed)),
-      snapshot_(pool::build_snapshot(plan_.config)),
       table_(pool::backend_rows(plan_.config)),
+      directory_(directory_of(plan_.config)),
+      snapshot_(directory_.snapshot()),
       oracle_(context_, plan_.limits()),
       world_(context_, kernel_, oracle_, plan_.listeners, plan_.backends, plan_.traffic),
-      datagram_sessions_(context_, plan_.datagrams.rules(snapshot_), table_),
+      datagram_sessions_(context_, plan_.datagrams.rules(*snapshot_), table_),
       datagram_oracle_(context_, datagram_sessions_),
       datagram_world_(context_, kernel_.datagrams, datagram_oracle_, plan_.datagrams.addresses(),
                       plan_.datagrams.backends, plan_.datagrams.traffic) {
   context_.faults = plan_.faults;
   if (options.verbose) {
     std::puts((config::to_toml(plan_.config) + plan_.datagrams.describe()).c_str());
-    for (const pool::Listener& listener : snapshot_.listeners) {
+    for (const pool::Listener& listener : snapshot_->listeners) {
       if (listener.protocol == pool::Protocol::udp)
         fmt::print("{}: responses {}, max_sessions {}\n", listener.name, listener.responses, listener.max_sessions);
     }
@@ -113,7 +132,7 @@ Run::Run(const RunOptions& options)
   if (options.on_start) options.on_start(context_.trace);
   oracle_.timeouts_possible = plan_.timeouts_possible();
   std::vector<std::uint32_t> listener_limits;
-  for (const pool::Listener& listener : snapshot_.listeners) {
+  for (const pool::Listener& listener : snapshot_->listeners) {
     const bool tcp = listener.protocol == pool::Protocol::tcp;
     listener_limits.push_back(tcp ? listener.max_connections : listener.max_sessions);
   }
@@ -152,7 +171,7 @@ void Run::add_machine(unsigned index) {
   machine.sim->hooks = oracle_.hooks(static_cast<int>(index));
   machine.sim->datagram_observer = &datagram_oracle_;
   if (options_.decorate) machine.decorated = options_.decorate(*machine.sim, options_.seed);
-  std::vector<worker::ListenerSocket> sockets;
+  std::vector<worker::ListenerSocket>& sockets = machine.sockets;
   for (std::uint32_t i = 0; i < plan_.listeners.size(); ++i) {
     sockets.push_back({.fd = kernel_.open_listener(plan_.listeners[i], plan_.backlog, i), .listener = i});
   }
@@ -187,6 +206,7 @@ void Run::plan_events() {
     datagram_world_.finish();
   });
   if (plan_.health_flaps) clock.after(context_.up_to(std::chrono::seconds(1)), [this] { flap_health(); });
+  if (plan_.reloads) clock.after(context_.up_to(std::chrono::seconds(1)), [this] { reload(); });
   if (plan_.stop == StopPlan::at_end) return;
   clock.after(plan_.stop_after, [this] {
     if (plan_.stop == StopPlan::now) return request_stop_now();
@@ -206,6 +226,67 @@ void Run::flap_health() {
   if (!finishing_) context_.clock.after(context_.up_to(std::chrono::milliseconds(500)), [this] { flap_health(); });
 }
 
+/// Backends of TCP pools come and go, weights and algorithms change; some listening sockets are replaced by others.
+void Run::reload() {
+  if (finishing_ || stop_asked_) return;
+  context_.clock.after(context_.up_to(std::chrono::milliseconds(600)), [this] { reload(); });
+  for (Machine& machine : machines_) {
+    if (!machine.settled()) return;  // a row may be given away once all have done with it
+  }
+  const auto changes = directory_.update(draw_config(), table_);
+  if (!changes) context_.trace.fail("a reload", changes.error());
+  snapshot_ = directory_.snapshot();
+  for (const auto* ids : {&changes.value().fresh, &changes.value().returned}) {
+    for (const pool::BackendId id : *ids) table_.set_barred(id, false);
+  }
+  for (const pool::BackendId id : changes.value().left) table_.set_barred(id, true);
+  context_.trace.note("reload", -1, 0, static_cast<std::int64_t>(changes.value().left.size()));
+  for (unsigned i = 0; i < machines_.size(); ++i) {
+    Machine& machine = machines_[i];
+    machine.worker->make_room(snapshot_->listeners.size(), directory_.owners().size());
+    machine.adopting = std::make_shared<worker::Adopt>(adoption(i, changes.value()));
+    machine.worker->post(machine.adopting);
+  }
+}
+
+config::Config Run::draw_config() {
+  config::Config config = plan_.config;
+  for (config::Pool& pool : config.pools) {
+    if (pool.name.starts_with("udp") || context_.random.one_in(3)) continue;
+    std::erase_if(pool.backends,
+                  [&](const config::Backend&) { return pool.backends.size() > 1 && context_.random.one_in(3); });
+    for (config::Backend& backend : pool.backends) {
+      if (context_.random.one_in(4)) backend.weight = static_cast<std::uint32_t>(context_.between(1, 4));
+    }
+    if (context_.random.one_in(3)) {
+      pool.balance = balance::kAlgorithms[context_.random.below(balance::kAlgorithms.size())];
+    }
+  }
+  return config;
+}
+
+worker::Adoption Run::adoption(unsigned index, const pool::Directory::Changes& changes) {
+  Machine& machine = machines_[index];
+  worker::Adoption made{.snapshot = snapshot_, .fresh = changes.fresh, .returned = changes.returned};
+  for (const std::uint32_t pool : changes.pools) {
+    made.pools.emplace_back(pool, std::make_unique<worker::PoolInUse>(snapshot_->pools[pool], table_, index));
+  }
+  if (!plan_.calm) {
+    for (const pool::BackendId id : changes.left) {
+      if (context_.random.one_in(2))
+        made.evictions.push_back({.id = id, .at = context_.clock.now() + context_.up_to(std::chrono::seconds(1))});
+    }
+  }
+  if (!context_.random.one_in(3)) return made;
+  made.changes_sockets = true;
+  for (worker::ListenerSocket& socket : machine.sockets) {
+    if (socket.listener >= plan_.listeners.size() || context_.random.one_in(2)) continue;  // UDP
+    socket.fd = kernel_.open_listener(plan_.listeners[socket.listener], plan_.backlog, socket.listener);
+  }
+  made.sockets = machine.sockets;
+  return made;
+}
+
 void Run::set_health(pool::BackendId id, pool::HealthState state) {
   if (!plan_.datagrams.listeners.empty()) {
     context_.trace.note("health", -1, static_cast<int>(pool::row(id)), static_cast<std::int64_t>(state));
@@ -217,8 +298,8 @@ void Run::set_health(pool::BackendId id, pool::HealthState state) {
 void Run::backend_changed(const net::IpEndpoint& backend, bool alive) {
   using pool::HealthState;
   context_.clock.after(context_.up_to(std::chrono::milliseconds(300)), [this, backend, alive] {
-    for (const pool::Pool& pool : snapshot_.pools) {
-      for (const pool::Backend& row : pool.backends) {
+    for (const auto& pool : snapshot_->pools) {
+      for (const pool::Backend& row : pool->backends) {
         if (net::IpEndpoint::from(row.address) != backend) continue;
         set_health(row.id, alive || finishing_ ? HealthState::up : HealthState::down);
       }
@@ -403,7 +484,7 @@ void Run::check_session_limits() const {
   if (plan_.datagrams.listeners.empty()) return;
   std::uint64_t most = 0;
   for (const DatagramPlan::Listener& listener : plan_.datagrams.listeners) {
-    const std::uint32_t limit = snapshot_.listeners[listener.index].max_sessions;
+    const std::uint32_t limit = snapshot_->listeners[listener.index].max_sessions;
     if (admission_->sessions(listener.index) > limit) {
       context_.trace.fail("max_sessions", fmt::format("{} of {}", admission_->sessions(listener.index), limit));
     }
@@ -411,9 +492,9 @@ void Run::check_session_limits() const {
   }
   check_equal(sessions(), most, "admitted sessions");
   std::uint64_t active = 0;
-  for (const pool::Pool& pool : snapshot_.pools) {
-    const bool udp = pool.name.starts_with("udp");
-    for (const pool::Backend& backend : pool.backends) {
+  for (const auto& pool : snapshot_->pools) {
+    const bool udp = pool->name.starts_with("udp");
+    for (const pool::Backend& backend : pool->backends) {
       const std::uint32_t count = table_.active(backend.id);
       if (udp) active += count;
       if (backend.max_connections != 0 && count > backend.max_connections) {

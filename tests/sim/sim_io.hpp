@@ -100,6 +100,8 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
 
   io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source) override;
   void set_keepalive(io::Fd fd) override;
+  io::FdResult accept_now(io::Fd listener) override;
+  void set_refusing(io::Fd listener, bool refusing) override;
   io::ReceiveQueue receive_queue(io::Fd fd) override;
   io::FdResult open_datagram(const io::DatagramSocketOptions& options) override;
   io::ReceivedDatagrams received(io::BufferId buffer) override;

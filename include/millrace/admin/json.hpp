@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "millrace/admin/operator.hpp"
+#include "millrace/admin/reload_report.hpp"
 #include "millrace/admin/status.hpp"
 
 namespace millrace::admin {
@@ -16,8 +17,16 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(BackendStatus, name, address, st
                                                 connections, connect_failures, bytes, connect_times)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PoolStatus, name, balance, backends)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(WorkerStatus, index, active, connections, bytes)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Status, version, pid, uptime_seconds, connect_bounds_ms, listeners,
-                                                pools, workers, closes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(LastReload, ok, error)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Status, version, pid, uptime_seconds, generation, last_reload,
+                                                connect_bounds_ms, listeners, pools, workers, closes)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(KeyChange, key, before, after)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(NamedChange, name, keys)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PoolChange, name, keys, backends_added, backends_removed,
+                                                backends_changed, hash_moved)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ReloadReport, applied, generation, listeners_added, listeners_removed,
+                                                listeners_changed, pools_added, pools_removed, pools_changed,
+                                                runtime_changed, needs_restart, connections_leaving)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConnectionStatus, id, listener, pool, backend, client, stage,
                                                 age_seconds, in, out)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ConnectionPage, connections, next)

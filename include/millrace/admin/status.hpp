@@ -49,7 +49,7 @@ enum class Order : std::uint8_t { enabled, draining, disabled };
 struct BackendStatus {
   std::string name;
   std::string address;
-  std::string state{};   // up, down, ejected, draining, disabled
+  std::string state{};   // up, down, ejected, draining, disabled; removed: from the file, and connections are left
   std::string health{};  // up, down, ejected, whatever the operator said
   std::uint32_t weight = 1;
   bool backup = false;
@@ -73,10 +73,18 @@ struct WorkerStatus {
   Bytes bytes{};
 };
 
+/// How the last attempt to apply the file again went.
+struct LastReload {
+  bool ok = true;  // also when there was none
+  std::string error{};
+};
+
 struct Status {
   std::string version;
   std::int64_t pid = 0;
   double uptime_seconds = 0;
+  std::uint64_t generation = 1;  // of the configuration: one more with each reload
+  LastReload last_reload{};
   std::vector<double> connect_bounds_ms;  // of the classes of connect times; one more is for what took longer
   std::vector<ListenerStatus> listeners;
   std::vector<PoolStatus> pools;
@@ -87,7 +95,6 @@ struct Status {
 /// What a status is made of. Everything must outlive the call only.
 struct StatusSources {
   const pool::Snapshot& snapshot;
-  std::span<const std::shared_ptr<const pool::Pool>> pools;  // as they are now
   const pool::BackendTable& table;
   std::span<const Order> orders;  // by row
   std::span<const worker::Counters* const> workers;
@@ -96,6 +103,8 @@ struct StatusSources {
 
 /// All but version, pid and time.
 [[nodiscard]] Status make_status(const StatusSources& sources);
+
+[[nodiscard]] BackendStatus make_backend_status(const StatusSources& sources, const pool::Backend& backend);
 
 /// The time below which a part (0 … 1) of the connects took, from counts by class; in milliseconds, 0 without any.
 [[nodiscard]] double quantile_ms(std::span<const std::uint64_t> classes, double part);

@@ -22,5 +22,6 @@ namespace millrace::admin {
 [[nodiscard]] std::string to_text(const Status& status, bool colours);
 [[nodiscard]] std::string to_text(const std::vector<ConnectionStatus>& connections);
 [[nodiscard]] std::string to_text(const std::vector<Explanation>& explanations);
+[[nodiscard]] std::string to_text(const ReloadReport& report);
 
 }  // namespace millrace::admin

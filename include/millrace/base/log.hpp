@@ -46,6 +46,8 @@ void start(Level level, Format format);
 /// takes nothing more is given up after `patience`, so that nobody can keep the process from ending.
 void stop(std::chrono::milliseconds patience = std::chrono::seconds(1));
 
+/// From now on. Any thread.
+void change(Level level, Format format);
 [[nodiscard]] bool enabled(Level level);
 void event(Level level, std::string_view name, std::initializer_list<Field> fields = {});
 

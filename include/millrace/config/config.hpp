@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "millrace/balance/algorithm.hpp"
@@ -23,6 +24,7 @@ enum class Protocol : std::uint8_t { tcp, udp };
 enum class HealthType : std::uint8_t { none, tcp, udp };
 enum class ProbeClose : std::uint8_t { fin, rst };
 enum class HashKey : std::uint8_t { source_ip, source_ip_port };
+enum class OnDown : std::uint8_t { keep, close };
 
 /// Where something stands in the file; 1-based, 0 when it came from the command line or a default.
 struct Position {
@@ -48,6 +50,8 @@ inline constexpr std::size_t kSocketPathMax = 107;
 
 struct Admin {
   std::string socket = "/run/millrace/control.sock";  // of the commands that talk to a running balancer; empty: none
+  std::string http = "127.0.0.1:9900";                // an IP address or `*:PORT`, as it was written; empty: none
+  std::string token;  // for changes over HTTP, and for all of it but on a loopback address; may be empty
 
   friend bool operator==(const Admin&, const Admin&) = default;
 };
@@ -135,6 +139,8 @@ struct Pool {
   std::uint32_t retries = 2;
   std::vector<net::Endpoint> source;  // local addresses to connect from (port 0), used in turn; may be empty
   bool fail_open = true;
+  OnDown on_down = OnDown::keep;                    // udp sessions always go to another backend
+  Nanos drain_timeout = std::chrono::seconds(300);  // of a backend that a reload has taken out; 0: no limit
   std::uint32_t max_connections_per_backend = 0;
   std::vector<Backend> backends;
   Hash hash;
@@ -183,6 +189,15 @@ struct QuickForm {
 
 /// The whole configuration as TOML, every default filled in; parse() of it gives an equal configuration.
 [[nodiscard]] std::string to_toml(const Config& config);
+
+/// Every key of a table with its value as TOML, in the order of the schema; those of its own tables as "health.port".
+/// A pool's backends are not among them.
+using KeyValues = std::vector<std::pair<std::string, std::string>>;
+[[nodiscard]] KeyValues key_values(const Runtime& runtime);
+[[nodiscard]] KeyValues key_values(const Admin& admin);
+[[nodiscard]] KeyValues key_values(const Listener& listener);
+[[nodiscard]] KeyValues key_values(const Pool& pool);
+[[nodiscard]] KeyValues key_values(const Backend& backend);
 
 /// A JSON Schema (draft 7) of the file, for editors that complete and check TOML. It knows keys, types and ranges, not
 /// the rules between several of them.

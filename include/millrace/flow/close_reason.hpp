@@ -18,12 +18,13 @@ enum class CloseReason : std::uint8_t {
   connect_failed,  // no backend could be reached
   no_backend,      // none to choose from
   local_error,     // this machine ran out of something: descriptors, ports, memory
-  drain,           // shutdown_timeout passed
+  drain,           // shutdown_timeout passed; or drain_timeout, and its backend is not in the file any more
   killed,          // ended at once by the operator (second SIGTERM)
   responses,       // udp: every request has had its replies
   evicted,         // udp: a new session needed the place
+  backend_down,    // its backend is not up any more (on_down)
 };
-inline constexpr unsigned kCloseReasons = 15;
+inline constexpr unsigned kCloseReasons = 16;
 
 [[nodiscard]] std::string_view name(CloseReason reason);
 

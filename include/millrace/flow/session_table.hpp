@@ -82,8 +82,13 @@ struct UdpSession {
   // Where it leads; changed by SessionTable::route() and unroute().
   std::uint32_t upstream = kNone;  // number of its upstream socket; kNone while it has no backend
   net::IpEndpoint backend_address;
-  std::uint32_t backend = 0;  // index into the pool's backends; meaningful while routed, and after a failure
-  std::uint32_t group = 0;    // of its upstream socket, and the place on it (UpstreamSockets); meaningful while routed
+  // The caller's numbers: which backend it is, and (picked) the same as an index into a version of its pool. Meaningful
+  // while routed, and after a failure.
+  std::uint32_t backend = 0;
+  std::uint32_t pool_version = 0;
+  // Of its upstream socket, and the place on it (UpstreamSockets). Meaningful while routed.
+  std::uint32_t group = 0;
+  std::uint32_t target = 0;
   std::uint32_t place = 0;
 
   Instant started;
@@ -94,6 +99,7 @@ struct UdpSession {
   std::uint64_t replies = 0;
   SentMessages sent_messages;
   std::uint64_t not_reached = 0;  // the backends that were not, since the last reply; bits of the caller's making
+  std::uint16_t picked = 0;       // see pool_version
   std::uint8_t failures = 0;      // how many
   bool failed = false;            // its backend was not reached: the next datagram goes to another
   bool awaits_reply = false;      // the client has sent something since the last reply
@@ -119,6 +125,8 @@ class SessionTable {
   SessionTable(std::uint32_t capacity, std::uint32_t listeners, std::uint64_t seed);
   SessionTable(const SessionTable&) = delete;
   SessionTable& operator=(const SessionTable&) = delete;
+  /// There are so many listeners now; not fewer than before.
+  void set_listeners(std::uint32_t listeners) { queues_.resize(listeners); }
 
   [[nodiscard]] UdpSession* find(const ClientKey& key);
   /// By the place of a reply.

@@ -37,6 +37,14 @@ class UpstreamSockets {
   /// `source`: an IP address, may be the wildcard; targets are numbered 0 … `targets` - 1.
   [[nodiscard]] std::uint32_t add_group(const net::Endpoint& source, std::uint32_t targets);
 
+  /// One more target, numbered after those that are there.
+  void add_target(std::uint32_t group) { groups_[group].targets.emplace_back(); }
+  /// Whether nobody has a place of this target: its number may be given to another address.
+  [[nodiscard]] bool unused(std::uint32_t group, std::uint32_t target) const {
+    const Target& of = groups_[group].targets[target];
+    return of.resting.size() == of.touched;
+  }
+
   struct Taken {
     std::uint32_t socket = kNone;  // its number, as in the tags
     std::uint32_t place = 0;       // to be given back

@@ -46,6 +46,11 @@ class HealthFsm {
 
   [[nodiscard]] pool::HealthState state() const { return state_; }
 
+  /// From the next result on. Both at least 1.
+  void set_thresholds(std::uint32_t rise, std::uint32_t fall);
+  /// There are no probes any more that could bring it up: a backend that is down is taken to be up.
+  [[nodiscard]] std::optional<Flip> unprobed();
+
   /// The result of a probe.
   [[nodiscard]] std::optional<Flip> probed(bool success, Instant now);
   /// Takes a backend that is up out for a while; no effect on one that is out already.
@@ -62,8 +67,8 @@ class HealthFsm {
   [[nodiscard]] Flip flip_to(pool::HealthState to);
   [[nodiscard]] Nanos next_ejection(Instant now, Nanos base);
 
-  std::uint32_t rise_;
-  std::uint32_t fall_;
+  std::uint32_t rise_ = 1;
+  std::uint32_t fall_ = 1;
   std::uint32_t successes_ = 0;  // in a row; at most one of the two is above 0
   std::uint32_t failures_ = 0;
   std::uint32_t doublings_ = 0;  // of the next ejection, before calm time is taken off

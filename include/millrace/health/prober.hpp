@@ -3,8 +3,8 @@
 //
 // It probes every active target in a round of its own (interval with jitter), counts results in a HealthFsm, and ejects
 // backends that real traffic fails to reach. It lives on one thread with an Io of its own, and never holds up a worker;
-// only request_probe(), stop(), stopped() and counters() may be called from other threads. The Io must outlive it, and
-// must be its own: all completions of that Io are the prober's.
+// only request_probe(), set_targets(), stop(), stopped() and counters() may be called from other threads. The Io must
+// outlive it, and must be its own: all completions of that Io are the prober's.
 //
 // One probe per target at a time, and at most `max_probes` in all; further ones wait in line. A probe connects, sends
 // and compares the answer if asked to, and then closes in order: FIN, waiting for the backend's FIN (100 ms at most),
@@ -28,7 +28,9 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -84,6 +86,9 @@ class Prober {
 
   /// Any thread: real traffic reached the threshold of failures.
   void request_probe(pool::BackendId id);
+  /// Any thread: from its next pass on, these are the targets. One that is the same as before goes on as if nothing had
+  /// happened; one that has changed keeps its health. What is no target any more is left behind as up.
+  void set_targets(std::vector<Target> targets);
   /// Any thread: ask run() to end. Probes in flight are cut short, without a verdict.
   void stop();
   /// Any thread: stop() was called and nothing is in flight any more.
@@ -92,37 +97,42 @@ class Prober {
   [[nodiscard]] ProbeCounters counters() const;
 
  private:
-  static constexpr std::uint32_t kNoTarget = 0xffffffffU;
-
+  struct TargetState;
   struct Alarm : TimerNode {
     enum class Kind : std::uint8_t { next_probe, ejection_over, probe } kind = Kind::next_probe;
-    std::uint32_t target = 0;
+    TargetState* target = nullptr;
   };
   struct Running;  // a probe in flight or closing, in its slot
+  struct PoolState {
+    std::uint32_t targets = 0;
+    std::uint32_t ejected = 0;
+  };
   struct TargetState {
-    TargetState(Target t, std::uint32_t i);
+    TargetState(Target t, PoolState& p);
     Target target;
-    std::uint32_t index;
-    std::uint32_t pool = 0;
+    PoolState& pool;
     HealthFsm fsm;
     Running* running = nullptr;
     std::optional<Instant> last_start;
     bool waiting = false;  // in waiting_
     bool again = false;    // came due while a probe was running
     bool suspect = false;  // real traffic failed: the next verdict may eject
+    bool gone = false;     // no target any more; it is there until its probe has ended
     Alarm next_probe;
     Alarm ejection_over;
-  };
-  struct PoolState {
-    std::uint32_t targets = 0;
-    std::uint32_t ejected = 0;
   };
   struct AtomicCounters {
     std::atomic<std::uint64_t> started{0}, succeeded{0}, failed{0}, local_faults{0}, ejections_refused{0}, stale{0};
   };
 
-  void add_target(Target target);
+  TargetState& add_target(Target target);
+  [[nodiscard]] std::unique_ptr<TargetState> remove_target(pool::BackendId id);
+  void inherit(TargetState& heir, const TargetState& from);
+  void dismiss(std::unique_ptr<TargetState> target);
+  void take_targets();
+  void exchange_targets(std::vector<Target> targets);
   void begin_rounds();
+  void begin_round(TargetState& t);
   void wind_down();
 
   // Scheduling.
@@ -151,19 +161,22 @@ class Prober {
   Observer observer_;
   Rng rng_;
   TimerWheel wheel_;
-  std::deque<TargetState> targets_;  // never moved: timers live in them
-  std::vector<PoolState> pools_;
+  std::map<pool::BackendId, std::unique_ptr<TargetState>> targets_;  // never moved: timers live in them
+  std::vector<std::unique_ptr<TargetState>> gone_;                   // whose last probe has not ended
+  std::map<std::string, PoolState> pools_;                           // by name
   Slab<Running> probes_;
-  std::deque<std::uint32_t> waiting_;  // due, but every slot is taken; suspects come first
+  std::deque<TargetState*> waiting_;  // due, but every slot is taken; suspects come first
   std::optional<Instant> last_fault_line_;
   std::uint64_t faults_since_line_ = 0;
   bool begun_ = false;
   bool winding_down_ = false;
 
-  // Shared with other threads. The first two are fixed after construction.
-  std::vector<std::uint32_t> target_of_row_;
-  std::unique_ptr<std::atomic<bool>[]> requested_;  // by target
+  // Shared with other threads.
+  std::unique_ptr<std::atomic<bool>[]> requested_;  // by row
   std::atomic<bool> any_requested_{false};          // set after a flag of requested_, cleared before reading them
+  std::mutex new_targets_mutex_;
+  std::optional<std::vector<Target>> new_targets_;  // under the mutex
+  std::atomic<bool> any_new_targets_{false};        // set after, cleared before
   std::atomic<bool> stop_requested_{false};
   std::atomic<bool> stopped_{false};
   AtomicCounters counters_;

@@ -29,6 +29,8 @@ struct ProbeSettings {
   std::uint32_t passive_failures = 3;  // consecutive failures of real traffic; 0: passive health is off
   Nanos ejection = std::chrono::seconds(30);
   double max_ejected = 0.5;  // 0 … 1: part of the pool's backends that may be ejected at a time, rounded down
+
+  friend bool operator==(const ProbeSettings&, const ProbeSettings&) = default;
 };
 
 struct Target {
@@ -38,6 +40,8 @@ struct Target {
   net::Endpoint endpoint{};  // the address to probe: `health.port` is already in it; udp: no unix socket
   net::Endpoint source{};    // local address to probe from; Family::none: the kernel chooses
   ProbeSettings settings{};
+
+  friend bool operator==(const Target&, const Target&) = default;
 };
 
 }  // namespace millrace::health

@@ -160,6 +160,11 @@ class Io {
   /// Keepalive of a stream socket from open_stream(): 60 s idle, then every 10 s, 6 times; and TCP_USER_TIMEOUT of
   /// 120 s. Nothing on a unix socket. Accepted sockets inherit theirs from the listening socket.
   virtual void set_keepalive(Fd fd) = 0;
+  /// Accepts a connection that waits; error: EAGAIN when there is none, or why not.
+  virtual FdResult accept_now(Fd listener) = 0;
+  /// Whether a listening socket takes no new connection any more: their first packets are dropped, as if it were busy,
+  /// while those that are shaking hands come in. On a unix socket it has no effect.
+  virtual void set_refusing(Fd listener, bool refusing) = 0;
   /// A non-blocking datagram socket.
   virtual FdResult open_datagram(const DatagramSocketOptions& options) = 0;
   /// What a completion of recv_datagrams with result >= 0 has brought; valid until the buffer is given back.

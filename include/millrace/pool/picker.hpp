@@ -63,6 +63,8 @@ class Picker {
 
   /// On picked and picked_again the backend's active count has been raised: call table.release(id) exactly once.
   [[nodiscard]] Pick pick(const PickRequest& request);
+  /// Moves the cursors on as so many picks would, without counting anything.
+  void skip(std::uint32_t picks);
   /// Whether the last pick had to ignore health (fail_open).
   [[nodiscard]] bool failing_open() const { return failing_open_; }
 

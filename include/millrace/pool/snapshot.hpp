@@ -1,10 +1,12 @@
 #pragma once
-// Snapshot: the run-time tables built from a Config. Immutable and shared by all workers by const reference; a worker
-// never changes it and a connection holds no pointer into it beyond one call (it copies what it needs at pick time).
+// Snapshot: the run-time tables built from a Config. Immutable and shared by all threads; a worker goes from one to the
+// next between two passes, and a connection holds no pointer into it beyond one call (it copies what it needs).
 //
-// Backends are named by BackendId, a row of the BackendTable, which lasts for the life of the process.
+// Listeners, pools and backends keep their places (indices, and rows of the BackendTable) from one snapshot to the
+// next: the Directory sees to that. What the configuration has no more stays in its place, marked as retired.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,6 +25,11 @@ using config::Forwarding;
 using config::HashKey;
 using config::Protocol;
 
+/// More places than these are never given away.
+inline constexpr std::size_t kListenersMax = 4096;
+inline constexpr std::size_t kPoolsMax = 4096;
+inline constexpr std::size_t kBackendsMax = 65536;
+
 struct Backend {
   BackendId id{};
   std::string name;
@@ -39,6 +46,8 @@ struct Pool {
   std::uint32_t retries = 0;
   std::vector<net::Endpoint> sources;
   bool fail_open = true;
+  bool close_on_down = false;          // connections of a backend that is not up any more are closed
+  Nanos drain_timeout{};               // of connections to a backend that was taken out of the file; 0: no limit
   std::uint32_t passive_failures = 0;  // 0: off
   config::Hash hash;
   std::vector<Backend> backends;  // primaries first, then backups, each in the order of the file
@@ -46,6 +55,7 @@ struct Pool {
   // source_hash only: tables over the primaries and over the backups; indices count from the tier's first backend.
   std::optional<balance::Maglev> primary_table{};
   std::optional<balance::Maglev> backup_table{};
+  bool retired = false;  // no listener leads to it
 };
 
 struct Listener {
@@ -64,16 +74,32 @@ struct Listener {
   net::CidrSet deny{};                       // wins over allow
   std::uint32_t max_connections_per_ip = 0;  // 0: no limit
   std::uint32_t connection_rate_per_ip = 0;  // new ones a second; 0: no limit
+  bool retired = false;                      // it takes no new connections
+
+  /// Whether not everybody may connect at any time.
+  [[nodiscard]] bool guarded() const {
+    return !allow.empty() || !deny.empty() || max_connections_per_ip != 0 || connection_rate_per_ip != 0;
+  }
+};
+
+/// A backend that the configuration has no more, and that may still have connections.
+struct LeavingBackend {
+  std::uint32_t pool = 0;  // index into Snapshot::pools
+  Backend backend;
 };
 
 struct Snapshot {
-  std::vector<Pool> pools;
+  std::vector<std::shared_ptr<const Pool>> pools;  // what has not changed is the very same object as before
   std::vector<Listener> listeners;
+  std::vector<LeavingBackend> leaving;
 };
+
+/// Makes the hash tables of a pool anew, after its backends have changed.
+void build_hashes(Pool& pool);
 
 /// Number of rows that the backends of `config` need.
 [[nodiscard]] std::size_t backend_rows(const config::Config& config);
-/// Ids are given in the order of the file, pool by pool.
-[[nodiscard]] Snapshot build_snapshot(const config::Config& config);
+/// Of a process that begins: places are given in the order of the file, pool by pool.
+[[nodiscard]] std::shared_ptr<const Snapshot> build_snapshot(const config::Config& config);
 
 }  // namespace millrace::pool

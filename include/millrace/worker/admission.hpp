@@ -1,23 +1,29 @@
 #pragma once
 // Admission: the connection limits that hold over all workers together, global and per listener, and the limit of
-// sessions of each UDP listener. Atomics only.
+// sessions of each UDP listener. Atomics only. Limits may be changed at any time; whoever is above a new one stays.
 //
 // A worker that is at a limit stops accepting, says so with wait_for_room(), and is woken when a connection ends
 // anywhere.
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
+#include "millrace/base/stable_array.hpp"
 #include "millrace/io/io.hpp"
+#include "millrace/pool/snapshot.hpp"
 
 namespace millrace::worker {
 
 class Admission {
  public:
   /// `max_connections` > 0; `listener_limits[i]` 0 means only the global limit.
-  Admission(std::uint32_t max_connections, std::vector<std::uint32_t> listener_limits, std::uint32_t workers);
+  Admission(std::uint32_t max_connections, const std::vector<std::uint32_t>& listener_limits, std::uint32_t workers);
+
+  /// One thread at a time; there may be more listeners than before, not fewer.
+  void set_limits(std::uint32_t max_connections, const std::vector<std::uint32_t>& listener_limits);
 
   /// Before any worker runs: whom to wake.
   void set_waker(std::uint32_t worker, io::Io* io);
@@ -36,7 +42,7 @@ class Admission {
 
   [[nodiscard]] std::uint32_t connections() const { return total_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint32_t sessions(std::uint32_t listener) const {
-    return listeners_[listener]->active.load(std::memory_order_relaxed);
+    return listeners_[listener].active.load(std::memory_order_relaxed);
   }
 
  private:
@@ -48,13 +54,18 @@ class Admission {
   };
   struct alignas(64) ListenerCount {
     std::atomic<std::uint32_t> active{0};
-    std::uint32_t limit = 0;
+    std::atomic<std::uint32_t> limit{0};
+
+    [[nodiscard]] std::uint32_t limit_or_none() const {
+      const std::uint32_t set = limit.load(std::memory_order_relaxed);
+      return set != 0 ? set : std::numeric_limits<std::uint32_t>::max();
+    }
   };
 
-  std::uint32_t max_connections_;
+  std::atomic<std::uint32_t> max_connections_;
   alignas(64) std::atomic<std::uint32_t> total_{0};
   std::atomic<bool> anyone_waiting_{false};
-  std::vector<std::unique_ptr<ListenerCount>> listeners_;
+  StableArray<ListenerCount> listeners_{pool::kListenersMax};
   std::vector<std::unique_ptr<Waiter>> waiters_;
 };
 

@@ -5,12 +5,13 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
-#include <vector>
 
 #include "millrace/base/counter.hpp"
+#include "millrace/base/stable_array.hpp"
 #include "millrace/base/time.hpp"
 #include "millrace/flow/close_reason.hpp"
 #include "millrace/flow/traffic.hpp"
+#include "millrace/pool/snapshot.hpp"
 
 namespace millrace::worker {
 
@@ -105,10 +106,13 @@ struct alignas(64) BackendCounters {
   flow::Traffic traffic;
 
   void note_connected(Nanos took);
+  /// The row belongs to another backend from now on.
+  void reset();
 };
 
 struct Counters {
-  Counters(std::size_t listener_count, std::size_t backend_rows) : listeners(listener_count), backends(backend_rows) {}
+  Counters(std::size_t listener_count, std::size_t backend_rows)
+      : listeners(pool::kListenersMax, listener_count), backends(pool::kBackendsMax, backend_rows) {}
 
   Counter accepted;
   Counter accept_errors;  // EMFILE and the like: accepting paused
@@ -120,8 +124,9 @@ struct Counters {
   Counter late_completions;  // for a slot that has been reused; must stay 0
   std::array<Counter, flow::kCloseReasons> closed;
   UdpCounters udp;
-  std::vector<ListenerCounters> listeners;  // by index
-  std::vector<BackendCounters> backends;    // by row
+  // Grown by the thread that changes the configuration, before any worker hears of it.
+  StableArray<ListenerCounters> listeners;  // by index
+  StableArray<BackendCounters> backends;    // by row
 
   [[nodiscard]] std::uint64_t refused_total() const;
 };

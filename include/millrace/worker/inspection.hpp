@@ -11,8 +11,8 @@
 
 #include "millrace/base/time.hpp"
 #include "millrace/net/endpoint.hpp"
+#include "millrace/pool/backend_table.hpp"
 #include "millrace/worker/mailbox.hpp"
-#include "millrace/worker/pools.hpp"
 
 namespace millrace::worker {
 
@@ -31,8 +31,8 @@ struct ConnectionId {
 
 struct ConnectionInfo {
   ConnectionId id;
-  std::uint32_t listener = 0;            // index into Snapshot::listeners
-  std::optional<std::uint32_t> backend;  // index into its pool's backends; empty while it has none
+  std::uint32_t listener = 0;              // index into Snapshot::listeners
+  std::optional<pool::BackendId> backend;  // empty while it has none
   net::Endpoint client;
   std::string_view stage;  // connecting, waiting, relaying, lingering, closing; of a session: session
   Nanos age{};
@@ -42,8 +42,8 @@ struct ConnectionInfo {
 
 /// What is empty, or not set, does not matter.
 struct ConnectionFilter {
-  std::vector<bool> listeners;           // by index: those that are wanted
-  std::optional<std::uint32_t> backend;  // index into its pool's backends
+  std::vector<bool> listeners;  // by index: those that are wanted
+  std::vector<bool> backends;   // by row: likewise; connections without one are not wanted then
 };
 
 /// Lists at most about `limit` connections of a worker, from a place on.
@@ -73,17 +73,6 @@ class KillConnection : public Task {
  private:
   ConnectionId id_;
   bool killed_ = false;
-};
-
-/// Has new connections decided by another pool in the place of pool `index`, which must have the same backends.
-class ExchangePool : public Task {
- public:
-  ExchangePool(std::uint32_t index, std::unique_ptr<PoolInUse> pool) : index_(index), pool_(std::move(pool)) {}
-  [[nodiscard]] bool run(Worker& worker) override;
-
- private:
-  std::uint32_t index_;
-  std::unique_ptr<PoolInUse> pool_;
 };
 
 }  // namespace millrace::worker

@@ -9,6 +9,9 @@
 //  - The rate is not exceeded either, but for that event: each of those workers may then admit one too many.
 //  - Addresses are told apart by 40 bits (connections) or 26 bits (rate) of a seeded hash, among those in the same two
 //    buckets. Once in many millions of times two share their limit; nobody can aim for it.
+//  - A rule that changes holds for new connections; with a new rate everybody begins with a full bucket. Connections
+//  that
+//    were there before a listener had its first limit are not counted.
 //  - When there is no place to count: a connection is admitted uncounted, which its hold remembers; and for the rate,
 //    the address that has used least of its own gives up its place. There are two places for each connection that the
 //    listener may have, up to a million; so more than half a million addresses must be there at once.
@@ -19,6 +22,7 @@
 #include <span>
 #include <vector>
 
+#include "millrace/base/stable_array.hpp"
 #include "millrace/base/time.hpp"
 #include "millrace/net/ip_endpoint.hpp"
 
@@ -49,6 +53,11 @@ class SourceLimits {
   SourceLimits(const SourceLimits&) = delete;
   SourceLimits& operator=(const SourceLimits&) = delete;
 
+  /// Changes the rules; there may be more listeners than before, not fewer. One thread at a time.
+  void set_rules(std::span<const Rule> rules);
+  /// Frees what rules of before have used. Only once no worker can be in a call that began before set_rules().
+  void forget_old_rules();
+
   /// Counts a new connection of `client`, whatever its port, unless a limit is reached; what is refused counts nowhere.
   /// A client without an IP address (Family::none: a unix socket) is always admitted.
   [[nodiscard]] Entry admit(std::uint32_t listener, const net::IpEndpoint& client, Instant now);
@@ -60,10 +69,15 @@ class SourceLimits {
   [[nodiscard]] std::uint64_t uncounted() const { return uncounted_.load(std::memory_order_relaxed); }
 
  private:
+  struct Rate;
   struct Tables;
 
+  void set_connections(Tables& tables, const Rule& rule);
+  void set_rate(Tables& tables, const Rule& rule);
+
   std::uint64_t seed_;
-  std::vector<Tables> listeners_;
+  StableArray<Tables> listeners_;
+  std::vector<std::unique_ptr<Rate>> old_rates_;
   std::atomic<std::uint64_t> uncounted_{0};
 };
 

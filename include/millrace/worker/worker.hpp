@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -24,6 +25,7 @@
 #include "millrace/pool/picker.hpp"
 #include "millrace/pool/snapshot.hpp"
 #include "millrace/worker/admission.hpp"
+#include "millrace/worker/adoption.hpp"
 #include "millrace/worker/counters.hpp"
 #include "millrace/worker/inspection.hpp"
 #include "millrace/worker/mailbox.hpp"
@@ -31,12 +33,6 @@
 #include "millrace/worker/source_limits.hpp"
 
 namespace millrace::worker {
-
-/// One listening socket of this worker. The worker closes it when it stops.
-struct ListenerSocket {
-  io::Fd fd = io::Fd::none;
-  std::uint32_t listener = 0;  // index into Snapshot::listeners
-};
 
 /// Told of three connect failures in a row and the like; called on the worker's thread. Implemented by the prober.
 class ProbeRequests {
@@ -63,7 +59,7 @@ class UdpRelay;
 class Worker {
  public:
   /// `source_limits`, of all workers, may be null when no listener has limits by source address.
-  Worker(io::Io& io, const pool::Snapshot& snapshot, pool::BackendTable& table, Admission& admission,
+  Worker(io::Io& io, std::shared_ptr<const pool::Snapshot> snapshot, pool::BackendTable& table, Admission& admission,
          std::span<const ListenerSocket> sockets, const WorkerOptions& options, ProbeRequests* probes = nullptr,
          SourceLimits* source_limits = nullptr);
   ~Worker();
@@ -89,11 +85,17 @@ class Worker {
                                                       const ConnectionFilter& filter, std::vector<ConnectionInfo>& out);
   /// Resets a connection, ends a session. False when it is not there any more.
   [[nodiscard]] bool kill(const ConnectionId& id);
-  /// See Pools::exchange().
-  void exchange_pool(std::uint32_t index, std::unique_ptr<PoolInUse>& pool) { pools_.exchange(index, pool); }
+  /// What it gives up is in `adoption` afterwards.
+  void adopt(Adoption& adoption);
+  /// Stops draining a listening socket; false when it is closed.
+  [[nodiscard]] bool keep_socket(io::Fd fd);
+  void evict(const Eviction& eviction);
 
   /// Any thread: has it done on the worker's thread.
   void post(std::shared_ptr<Task> task);
+
+  /// The thread that changes the configuration, before the worker adopts it: there are so many listeners and rows.
+  void make_room(std::size_t listeners, std::size_t backend_rows);
 
   [[nodiscard]] const Counters& counters() const { return counters_; }
   [[nodiscard]] std::uint32_t flows() const { return connections_.in_use(); }
@@ -109,7 +111,6 @@ class Worker {
   struct ListenerState;
   enum class StopRequest : std::uint8_t { none, drain, now };
 
-  void begin_out_of_step();
   void dispatch(const io::Completion& completion);
   void on_accept(ListenerState& listener, const io::Completion& completion);
   void on_accept_error(ListenerState& listener, int error);
@@ -121,10 +122,10 @@ class Worker {
   void connect_to(Connection& connection, std::uint32_t backend);
   void refuse(Connection& connection, Refusal refusal);
   void release_backend(Connection& connection);
-  [[nodiscard]] const pool::Pool& pool_of(std::uint32_t listener) const;
+  [[nodiscard]] PoolInUse& pool_of(const Connection& connection);
   void count_local_fault(int error);
   void end_connection(Connection& connection);
-  [[nodiscard]] net::Endpoint source_for(std::uint32_t pool, const pool::Backend& backend);
+  [[nodiscard]] static net::Endpoint source_for(PoolInUse& pool, const pool::Backend& backend);
 
   void run_rested();
   void run_timers();
@@ -135,17 +136,24 @@ class Worker {
   void rearm_starved();
   void admit_parked(ListenerState& listener);
   void reconcile(ListenerState& listener);
+  void drain(ListenerState& listener);
+  void set_options(std::uint32_t listener);
+  void add_socket(const ListenerSocket& socket);
+  void set_sockets(std::span<const ListenerSocket> sockets);
+  void open_udp();
+  void run_evictions();
   void arm(ListenerState& listener, io::AcceptMode mode);
   void disarm(ListenerState& listener);
   [[nodiscard]] Instant next_wake(Instant wait_until) const;
   [[nodiscard]] bool finished() const;
 
   io::Io& io_;
-  const pool::Snapshot& snapshot_;
+  std::shared_ptr<const pool::Snapshot> snapshot_;
   pool::BackendTable& table_;
   Admission& admission_;
   ProbeRequests* probes_;
   std::uint32_t index_;
+  WorkerOptions options_;
   Counters counters_;
   Rng rng_;
 
@@ -154,19 +162,21 @@ class Worker {
   flow::Coalescer coalescer_;
   flow::FlowTotals totals_;
   flow::FlowContext context_;
-  std::vector<flow::FlowOptions> flow_options_;  // by listener
+  std::deque<flow::FlowOptions> flow_options_;  // by listener; flows point to them
   Pools pools_;
-  std::vector<std::uint32_t> next_source_;  // by pool
   std::unique_ptr<Access> access_;
   std::unique_ptr<Gathering> gathering_;
   std::vector<ListenerState> listeners_;  // by socket
   Slab<Connection> connections_;
-  std::vector<SlotId> starved_;    // flows that wait for buffers; entries of ended flows are skipped
-  std::unique_ptr<UdpRelay> udp_;  // null without a UDP listener
+  std::vector<Eviction> evictions_;
+  std::uint32_t eviction_next_ = 0;  // the slot that the first due one goes on with
+  std::vector<SlotId> starved_;      // flows that wait for buffers; entries of ended flows are skipped
+  std::unique_ptr<UdpRelay> udp_;    // null without a UDP listener
 
   std::optional<Instant> accept_error_logged_;
   std::atomic<StopRequest> stop_request_{StopRequest::none};
   std::atomic<std::int64_t> drain_deadline_{0};  // nanoseconds; written before stop_request_
+  bool started_ = false;
   bool stopping_ = false;
   bool aborted_ = false;
   Mailbox mailbox_;

@@ -146,9 +146,11 @@ Grid View::draw(const Look& look) {
 
 void View::draw_header(Grid& grid, const Look& look) const {
   if (any_) {
+    const std::string configuration =
+        picture_.reload_failed ? "RELOAD FAILED" : fmt::format("configuration {}", picture_.generation);
     grid.put(0, 1,
-             fmt::format("millrace {}   pid {}   up {}   {} workers", picture_.version, picture_.pid,
-                         admin::time_text(picture_.uptime_seconds), picture_.workers));
+             fmt::format("millrace {}   pid {}   up {}   {} workers   {}", picture_.version, picture_.pid,
+                         admin::time_text(picture_.uptime_seconds), picture_.workers, configuration));
   } else {
     grid.put(0, 1, "millrace top");
   }

@@ -88,6 +88,8 @@ void Gauge::add(const admin::Status& status) {
   picture_.pid = status.pid;
   picture_.uptime_seconds = status.uptime_seconds;
   picture_.workers = status.workers.size();
+  picture_.generation = status.generation;
+  picture_.reload_failed = !status.last_reload.ok;
   add_listeners(status);
   add_pools(status);
   if (seconds_ > 0) {

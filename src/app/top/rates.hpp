@@ -72,6 +72,8 @@ struct Picture {
   std::int64_t pid = 0;
   double uptime_seconds = 0;
   std::size_t workers = 0;
+  std::uint64_t generation = 1;  // of the configuration
+  bool reload_failed = false;    // the last one
   std::uint64_t active = 0;
   Rates rates;          // of all listeners
   double failures = 0;  // connects to backends that failed, a second

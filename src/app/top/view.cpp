@@ -33,7 +33,8 @@ int rank(const std::string& state) {
   if (state == "down") return 0;
   if (state == "ejected") return 1;
   if (state == "draining") return 2;
-  return state == "disabled" ? 3 : 4;
+  if (state == "disabled") return 3;
+  return state == "removed" ? 4 : 5;
 }
 
 /// Largest first, as one looks for what is busy; names from a to z.

@@ -44,7 +44,7 @@ def make_config(backends, *, runtime=None, listener=None, pool=None, health=None
     pool_table["health"] = health or {"type": "none"}
     return "\n".join([
         toml_table("runtime", {"workers": 2, "log_format": "json", "shutdown_timeout": "10s"} | (runtime or {})),
-        toml_table("admin", {"socket": ""} | (admin or {})),
+        toml_table("admin", {"socket": "", "http": ""} | (admin or {})),
         *(toml_table(f"listeners.{name}", {"bind": "127.0.0.1:0", "pool": "web"} | (table or {}))
           for name, table in {"web": listener, **(more_listeners or {})}.items()),
         toml_table("pools.web", pool_table),

@@ -113,6 +113,11 @@ class Millrace:
         assert events, f"no listening event:\n{self.tail()}"
         return parse_address(events[0]["address"])
 
+    @property
+    def http_address(self):
+        """Where it serves HTTP."""
+        return parse_address(self.wait_event("http_listening")["address"])
+
     # What it uses.
 
     def descriptors(self):

@@ -14,10 +14,7 @@ namespace {
 /// Two listeners over two pools, and no worker.
 class Desk {
  public:
-  Desk()
-      : snapshot_(pool::build_snapshot(config())),
-        table_(5),
-        desk_(snapshot_, table_, {}, {{"127.0.0.1:80"}, {}}, {}) {}
+  Desk() : table_(5), desk_(directory(table_), table_, {}, {{"127.0.0.1:80"}, {}}, {}) {}
 
   nlohmann::json ask(const std::string& line) {
     const std::string answered = answer(line, desk_);
@@ -43,7 +40,14 @@ class Desk {
   }
   pool::BackendTable& table() { return table_; }
 
+  Operator& desk() { return desk_; }
+
  private:
+  static pool::Directory directory(const pool::BackendTable& table) {
+    pool::Directory directory;
+    REQUIRE(directory.update(config(), table).ok());
+    return directory;
+  }
   static config::Config config() {
     const config::Loaded loaded = config::parse(R"(
       [listeners.web]
@@ -64,7 +68,6 @@ class Desk {
     return *loaded.config;
   }
 
-  pool::Snapshot snapshot_;
   pool::BackendTable table_;
   Operator desk_;
 };

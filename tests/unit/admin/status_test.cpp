@@ -39,7 +39,7 @@ TEST_CASE("make_status: sums over workers, and what is open now") {
     [pools.web]
     backends = [{ name = "a", address = "10.0.0.1:80", weight = 3 }, "10.0.0.2:80"])");
   REQUIRE(loaded.config);
-  const pool::Snapshot snapshot = pool::build_snapshot(*loaded.config);
+  const std::shared_ptr<const pool::Snapshot> snapshot = pool::build_snapshot(*loaded.config);
   pool::BackendTable table(2);
   table.set_health(pool::BackendId{1}, pool::HealthState::down);
   REQUIRE(table.acquire(pool::BackendId{0}, 0));
@@ -54,16 +54,11 @@ TEST_CASE("make_status: sums over workers, and what is open now") {
     counters->backends[0].traffic.from_backends.add(1000);
     counters->backends[1].connect_failures[static_cast<std::size_t>(worker::ConnectFailure::refused)].add(1);
   }
-  const std::vector<std::shared_ptr<const pool::Pool>> pools = {{std::shared_ptr<void>(), &snapshot.pools[0]}};
   const std::vector<Order> orders(2);
   const std::vector<const worker::Counters*> workers = {&one, &two};
   const std::vector<std::vector<std::string>> addresses = {{"127.0.0.1:80"}};
-  const Status status = make_status({.snapshot = snapshot,
-                                     .pools = pools,
-                                     .table = table,
-                                     .orders = orders,
-                                     .workers = workers,
-                                     .addresses = addresses});
+  const Status status = make_status(
+      {.snapshot = *snapshot, .table = table, .orders = orders, .workers = workers, .addresses = addresses});
   REQUIRE(status.listeners.size() == 1);
   CHECK(status.listeners[0].active == 6);
   CHECK(status.listeners[0].connections == 20);

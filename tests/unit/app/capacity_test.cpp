@@ -137,11 +137,13 @@ TEST_CASE("capacity: pipes are shared out among the workers") {
   CHECK(automatic(1, 1'048'576).pipes == 4096);
 }
 
-TEST_CASE("capacity: UDP: nothing without a UDP listener") {
+TEST_CASE("capacity: UDP: without a UDP listener, room for what a reload may bring") {
   const Capacity capacity = derive_capacity(runtime(2, 0), {.cpus = 2, .open_files = 65536}, 4, 10, {{.udp = false}});
-  CHECK(capacity.upstream_sockets == 0);
-  CHECK(capacity.sessions == 0);
-  CHECK(capacity.datagram_buffers == 0);
+  CHECK(capacity.upstream_sockets > 0);
+  CHECK(capacity.sessions > 0);
+  CHECK(capacity.datagram_buffers > 0);
+  const Capacity alone = derive_capacity(runtime(2, 0), {.cpus = 2, .open_files = 65536}, 4, 10);
+  CHECK(capacity.max_connections == alone.max_connections);  // it costs no connection
   CHECK(capacity.max_sessions == std::vector<std::uint32_t>{0});
 }
 

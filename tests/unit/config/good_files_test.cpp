@@ -63,6 +63,10 @@ max_connections = 1000
 log_level = "debug"
 log_format = "json"
 shutdown_timeout = "0s"
+[admin]
+socket = "/run/x.sock"
+http = "[::1]:0"
+token = "abc"
 [listeners.db]
 protocol = "tcp"
 bind = ["127.0.0.1:0", "unix:/run/db.sock"]
@@ -107,6 +111,9 @@ failures = 0
 ejection = "5s"
 max_ejected = 1.0
 )");
+  CHECK(config.admin.socket == "/run/x.sock");
+  CHECK(config.admin.http == "[::1]:0");
+  CHECK(config.admin.token == "abc");
   CHECK(config.runtime == Runtime{3, false, 1000, LogLevel::debug, LogFormat::json, 0s});
   REQUIRE(config.listeners.size() == 1);
   const Listener& l = config.listeners[0];

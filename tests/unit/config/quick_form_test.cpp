@@ -43,6 +43,7 @@ TEST_CASE("the quick form is one listener and one pool, both named main") {
 TEST_CASE("the quick form equals the file with the same values") {
   const Loaded quick = from_quick_form({{"*:80"}, {"10.0.0.1:80,weight=2"}, ""});
   const Loaded file = parse(
+      "[admin]\nhttp = \"\"\n"
       "[listeners.main]\nbind = \"*:80\"\npool = \"main\"\n"
       "[pools.main]\nbackends = [{ address = \"10.0.0.1:80\", weight = 2 }]\n");
   REQUIRE(quick.config.has_value());
@@ -53,6 +54,7 @@ TEST_CASE("the quick form equals the file with the same values") {
 TEST_CASE("the quick form for UDP equals the file with the same values") {
   const Loaded quick = from_quick_form({{"*:53"}, {"10.0.0.1:53"}, "source_hash", true});
   const Loaded file = parse(
+      "[admin]\nhttp = \"\"\n"
       "[listeners.main]\nprotocol = \"udp\"\nbind = \"*:53\"\npool = \"main\"\n"
       "[pools.main]\nbackends = [\"10.0.0.1:53\"]\nbalance = \"source_hash\"\n");
   REQUIRE(quick.config.has_value());

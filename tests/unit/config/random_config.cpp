@@ -176,6 +176,11 @@ Config random_config(Rng& rng) {
   config.runtime = {number(rng, 0, 1024),    flag(rng),       number(rng, 0, 4'000'000), word<LogLevel>(rng, 3),
                     word<LogFormat>(rng, 1), duration(rng, 0)};
   if (flag(rng)) config.admin.socket = flag(rng) ? "" : "/run/a \"socket\"";
+  if (flag(rng)) config.admin.http = flag(rng) ? "" : "[::1]:0";
+  if (flag(rng)) {
+    config.admin.http = "*:9900";
+    config.admin.token = "a\"\\~";
+  }
   for (std::size_t i = 0, count = number(rng, 1, 4); i < count; ++i) config.pools.push_back(pool(rng, i));
   for (std::size_t i = 0, count = number(rng, 1, 4); i < count; ++i) {
     config.listeners.push_back(listener(rng, i, config.pools[rng.below(config.pools.size())]));

@@ -76,6 +76,8 @@ TEST_CASE("configurations that differ are not equal") {
   };
   CHECK(differs([](Config& c) { c.runtime.workers = 9; }));
   CHECK(differs([](Config& c) { c.admin.socket = "/x"; }));
+  CHECK(differs([](Config& c) { c.admin.http = ""; }));
+  CHECK(differs([](Config& c) { c.admin.token = "x"; }));
   CHECK(differs([](Config& c) { c.listeners[0].name = "x"; }));
   CHECK(differs([](Config& c) { c.listeners[0].bind[0].host.port = 81; }));
   CHECK(differs([](Config& c) { c.listeners[0].bind.push_back(c.listeners[0].bind[0]); }));
@@ -141,6 +143,8 @@ shutdown_timeout = "30s"
 
 [admin]
 socket = "/run/millrace/control.sock"
+http = "127.0.0.1:9900"
+token = ""
 
 [listeners.web]
 protocol = "tcp"
@@ -164,6 +168,8 @@ connect_timeout = "5s"
 retries = 2
 source = []
 fail_open = true
+on_down = "keep"
+drain_timeout = "5m"
 max_connections_per_backend = 0
 backends = [
   { name = "10.0.0.1:80", address = "10.0.0.1:80", weight = 1, backup = false, max_connections = 0 },

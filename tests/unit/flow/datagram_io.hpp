@@ -80,6 +80,8 @@ class DatagramIo final : public io::Io {
   int open_pipe(io::Pipe&) override { return EMFILE; }
   int shutdown_write(io::Fd) override { return 0; }
   void set_keepalive(io::Fd) override {}
+  io::FdResult accept_now(io::Fd) override { return {}; }
+  void set_refusing(io::Fd, bool) override {}
   io::ReceiveQueue receive_queue(io::Fd) override { return {}; }
   std::uint32_t bytes_unsent(io::Fd) override { return 0; }
   net::Endpoint peer(io::Fd) override { return {}; }

@@ -102,6 +102,11 @@ class RecordingIo final : public io::Io {
   void close(Fd fd, io::CloseMode mode) override;
   io::FdResult open_stream(const net::Endpoint& remote, const net::Endpoint& source) override;
   void set_keepalive(Fd fd) override;
+  io::FdResult accept_now(Fd /*listener*/) override {
+    breach("accept_now on a TCP flow");
+    return {};
+  }
+  void set_refusing(Fd /*listener*/, bool /*refusing*/) override { breach("set_refusing on a TCP flow"); }
   io::ReceiveQueue receive_queue(Fd fd) override;
   void recv_datagrams(OpTag /*tag*/, Fd /*fd*/) override { breach("recv_datagrams on a TCP flow"); }
   void send_datagrams(OpTag /*tag*/, Fd /*fd*/, const io::DatagramsToSend& /*message*/) override {

@@ -107,6 +107,11 @@ class FakeIo final : public io::Io {
     return EMFILE;
   }
   void set_keepalive(io::Fd /*fd*/) override { violate("set_keepalive"); }
+  io::FdResult accept_now(io::Fd /*listener*/) override {
+    violate("accept_now");
+    return {};
+  }
+  void set_refusing(io::Fd /*listener*/, bool /*refusing*/) override { violate("set_refusing"); }
   io::ReceiveQueue receive_queue(io::Fd /*fd*/) override { return {}; }
   std::uint32_t bytes_unsent(io::Fd /*fd*/) override { return 0; }
   net::Endpoint peer(io::Fd /*fd*/) override { return {}; }

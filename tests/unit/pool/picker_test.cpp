@@ -418,8 +418,8 @@ TEST_CASE("load_factor: the share is by weight, and of those that may be picked"
 TEST_CASE("picker: workers on several threads: limits hold, and nothing is lost") {
   for (const Algorithm algorithm : balance::kAlgorithms) {
     CAPTURE(balance::name(algorithm));
-    const Snapshot snapshot = snapshot_of({pool_of(algorithm, {backend("a", 1, false, 2), backend("b", 2, false, 1)})});
-    const Pool& pool = snapshot.pools[0];
+    const auto snapshot = snapshot_of({pool_of(algorithm, {backend("a", 1, false, 2), backend("b", 2, false, 1)})});
+    const Pool& pool = *snapshot->pools[0];
     BackendTable table(2);
     std::array<std::atomic<std::uint32_t>, 2> held{};
     std::atomic<std::uint32_t> above{0};

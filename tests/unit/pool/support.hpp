@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,9 +42,11 @@ inline config::Pool pool_of(Algorithm algorithm, std::vector<config::Backend> ba
   return pool;
 }
 
-inline Snapshot snapshot_of(std::vector<config::Pool> pools) {
+inline std::shared_ptr<const Snapshot> snapshot_of(std::vector<config::Pool> pools) {
   config::Config config;
   config.pools = std::move(pools);
+  // Names tell pools apart.
+  for (std::size_t i = 1; i < config.pools.size(); ++i) config.pools[i].name += std::to_string(i);
   return build_snapshot(config);
 }
 
@@ -51,7 +54,7 @@ inline Snapshot snapshot_of(std::vector<config::Pool> pools) {
 struct Fixture {
   explicit Fixture(config::Pool from)
       : snapshot(snapshot_of({std::move(from)})),
-        pool(snapshot.pools[0]),
+        pool(*snapshot->pools[0]),
         table(pool.backends.size()),
         picker(pool, table) {}
 
@@ -72,7 +75,7 @@ struct Fixture {
     return found;
   }
 
-  Snapshot snapshot;
+  std::shared_ptr<const Snapshot> snapshot;
   const Pool& pool;
   BackendTable table;
   Picker picker;

@@ -41,7 +41,7 @@ TEST_CASE("Counter: may be read while it is written; never goes back") {
 
 TEST_CASE("Counters: one for every reason to close") {
   Counters counters(1, 1);
-  counters.closed[static_cast<std::size_t>(flow::CloseReason::evicted)].add();
+  counters.closed[static_cast<std::size_t>(flow::CloseReason::backend_down)].add();
   CHECK(counters.closed.back().get() == 1);
   CHECK(counters.closed.front().get() == 0);
 }

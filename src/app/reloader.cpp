@@ -1,0 +1,176 @@
+#include "reloader.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "millrace/base/log.hpp"
+#include "reload_report.hpp"
+
+namespace millrace::app {
+
+namespace {
+
+const pool::Pool* find_pool(const pool::Snapshot& snapshot, const std::string& name) {
+  const auto found =
+      std::find_if(snapshot.pools.begin(), snapshot.pools.end(), [&](const auto& pool) { return pool->name == name; });
+  return found == snapshot.pools.end() ? nullptr : found->get();
+}
+
+/// Calls `visit` with each listener of the configuration and its index in both.
+template <class F>
+void for_each_listener(const config::Config& config, const pool::Snapshot& snapshot, F&& visit) {
+  for (std::size_t place = 0; place < snapshot.listeners.size(); ++place) {
+    for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+      if (config.listeners[i].name == snapshot.listeners[place].name) visit(i, place);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::uint32_t> listener_limits(const config::Config& config, const Capacity& capacity,
+                                           const pool::Snapshot& snapshot) {
+  std::vector<std::uint32_t> limits(snapshot.listeners.size());
+  for_each_listener(config, snapshot, [&](std::size_t i, std::size_t place) {
+    // Of connections, or of sessions for UDP listeners.
+    const std::uint32_t connections = config.listeners[i].max_connections;
+    const std::uint32_t sessions = capacity.max_sessions[i];
+    limits[place] = sessions == 0 ? connections : connections == 0 ? sessions : std::min(connections, sessions);
+  });
+  return limits;
+}
+
+std::vector<worker::SourceLimits::Rule> source_rules(const config::Config& config, const Capacity& capacity,
+                                                     const pool::Snapshot& snapshot) {
+  static_assert(config::kRatePerIpMax <= worker::SourceLimits::kRateMax);
+  const std::vector<std::uint32_t> limits = listener_limits(config, capacity, snapshot);
+  std::vector<worker::SourceLimits::Rule> rules(snapshot.listeners.size());
+  for_each_listener(config, snapshot, [&](std::size_t i, std::size_t place) {
+    const config::Listener& listener = config.listeners[i];
+    rules[place] = {.connections = listener.max_connections_per_ip,
+                    .rate = listener.connection_rate_per_ip,
+                    .connections_max = limits[place] != 0 ? limits[place] : capacity.max_connections};
+  });
+  return rules;
+}
+
+log::Level log_level(config::LogLevel level) {
+  switch (level) {
+    case config::LogLevel::error:
+      return log::Level::error;
+    case config::LogLevel::warn:
+      return log::Level::warn;
+    case config::LogLevel::info:
+      return log::Level::info;
+    case config::LogLevel::debug:
+      return log::Level::debug;
+  }
+  return log::Level::info;
+}
+
+log::Format log_format(config::LogFormat format) {
+  return format == config::LogFormat::json ? log::Format::json : log::Format::text;
+}
+
+Result<admin::ReloadReport> Reloader::run(bool plan_only) {
+  if (parts_.file.empty()) {
+    return Error{"the balancer was started without a file (--listen, --backend); restart it with the new options"};
+  }
+  config::Loaded loaded = config::load_file(parts_.file);
+  if (!loaded.config) {
+    std::string text = config::render(loaded.diagnostics, parts_.file);
+    if (!text.empty() && text.back() == '\n') text.pop_back();
+    return Error{std::move(text)};
+  }
+  pool::Directory directory = parts_.desk.directory();
+  if (plan_only) return plan(*loaded.config, directory);
+  Result<admin::ReloadReport> report = apply(std::move(*loaded.config));
+  if (!report) return report;
+  for (const admin::KeyChange& change : report.value().needs_restart) {
+    log::warn("reload_needs_restart", {{"key", change.key}, {"running", change.before}, {"file", change.after}});
+  }
+  return report;
+}
+
+Result<admin::ReloadReport> Reloader::plan(const config::Config& next, const pool::Directory& directory) const {
+  pool::Directory after = directory;
+  const auto changes = after.update(next, parts_.table);
+  if (!changes) return Error{changes.error()};
+  admin::ReloadReport report = compare(config_, next);
+  for (admin::PoolChange& change : report.pools_changed) {
+    const pool::Pool* before_pool = find_pool(*directory.snapshot(), change.name);
+    const pool::Pool* after_pool = find_pool(*after.snapshot(), change.name);
+    if (before_pool != nullptr && after_pool != nullptr) change.hash_moved = hash_moved(*before_pool, *after_pool);
+  }
+  for (const pool::BackendId id : changes.value().left) report.connections_leaving += parts_.table.active(id);
+  return report;
+}
+
+Result<admin::ReloadReport> Reloader::apply(config::Config next) {
+  pool::Directory directory = parts_.desk.directory();
+  Result<admin::ReloadReport> report = plan(next, directory);
+  if (!report) return report;
+  Result<pool::Directory::Changes> changes = directory.update(next, parts_.table);
+  if (!changes) return Error{changes.error()};
+  Result<Listening> listening =
+      parts_.sockets.prepare(next, [this](const Bound& bound) { return keep_draining(bound); });
+  if (!listening) {
+    take_back_sockets();
+    return Error{listening.error()};
+  }
+  const std::shared_ptr<const pool::Snapshot> snapshot = directory.snapshot();
+  set_limits(next, *snapshot);
+  log::change(log_level(next.runtime.log_level), log_format(next.runtime.log_format));
+  shutdown_timeout_ = next.runtime.shutdown_timeout.count();
+  const bool same_sockets = listening.value().bounds == parts_.sockets.now().bounds;
+  admin::Rollout rollout{.directory = std::move(directory),
+                         .changes = std::move(changes).value(),
+                         .addresses = ListeningSockets::addresses(listening.value(), *snapshot),
+                         .changes_sockets = !same_sockets,
+                         .sockets = parts_.sockets.by_worker(listening.value(), *snapshot)};
+  parts_.sockets.commit(std::move(listening).value(), next);
+  parts_.prober.reload(next, snapshot);
+  config_ = std::move(next);
+  if (std::string problem = parts_.desk.roll_out(std::move(rollout)); !problem.empty()) return Error{problem};
+  parts_.source_limits.forget_old_rules();
+  report.value().applied = true;
+  return report;
+}
+
+/// Within what was reserved at the start.
+void Reloader::set_limits(const config::Config& next, const pool::Snapshot& snapshot) {
+  config::Runtime runtime = next.runtime;
+  runtime.workers = parts_.capacity.workers;
+  Capacity capacity = derive_capacity(runtime, parts_.machine, count_sockets(next, runtime.workers),
+                                      static_cast<std::uint32_t>(pool::backend_rows(next)), listener_demands(next));
+  if (capacity.max_connections > parts_.capacity.max_connections) {
+    if (next.runtime.max_connections != 0) {
+      log::warn("max_connections_kept", {{"max_connections", parts_.capacity.max_connections},
+                                         {"wanted", capacity.max_connections},
+                                         {"remedy", "restart: room is reserved at the start"}});
+    }
+    capacity.max_connections = parts_.capacity.max_connections;
+  }
+  parts_.admission.set_limits(capacity.max_connections, listener_limits(next, capacity, snapshot));
+  parts_.source_limits.set_rules(source_rules(next, capacity, snapshot));
+}
+
+std::vector<std::vector<io::Fd>> Reloader::keep_draining(const Bound& bound) {
+  std::vector<std::vector<io::Fd>> kept(parts_.workers.size());
+  for (std::size_t i = 0; i < parts_.workers.size(); ++i) {
+    const auto task = std::make_shared<worker::KeepSockets>(bound.fds[i]);
+    parts_.workers[i]->post(task);
+    if (task->wait(std::chrono::seconds(2))) kept[i] = task->kept();
+  }
+  return kept;
+}
+
+/// After a reload that failed: workers may have stopped to drain some.
+void Reloader::take_back_sockets() {
+  const std::shared_ptr<const pool::Snapshot> snapshot = parts_.desk.snapshot();
+  parts_.desk.set_sockets(parts_.sockets.by_worker(parts_.sockets.now(), *snapshot));
+}
+
+}  // namespace millrace::app
