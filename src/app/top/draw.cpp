@@ -270,7 +270,7 @@ void View::draw_table(Grid& grid, const Look& look, std::size_t row) {
       if (place.column == Column::name && !head && !grouped_) text.text = pool.name + "/" + text.text;
       put_in(grid, row + i, place, place.column == Column::name && !head && grouped_ ? 2 : 0, text);
     }
-    if (chosen == top_ + i) grid.reverse(row + i);
+    if (chosen == top_ + i) grid.select(row + i);
   }
 }
 

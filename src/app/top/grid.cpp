@@ -45,6 +45,13 @@ void Grid::reverse(std::size_t row) {
   }
 }
 
+void Grid::select(std::size_t row) {
+  reverse(row);
+  for (std::size_t column = 0; column < size_.columns && row < size_.rows; ++column) {
+    cells_[row * size_.columns + column].tone = Tone::normal;
+  }
+}
+
 void Grid::lift(std::size_t row, std::size_t column) {
   if (row < size_.rows && column < size_.columns) cells_[row * size_.columns + column].reversed = false;
 }

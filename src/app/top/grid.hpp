@@ -32,8 +32,10 @@ class Grid {
   std::size_t put(std::size_t row, std::size_t column, std::string_view text, Tone tone = Tone::normal);
   void put(std::size_t row, std::size_t column, char32_t glyph, Tone tone);
   void clear(std::size_t row, std::size_t from, std::size_t to);
-  /// A bar from edge to edge. A tone of a state stays visible in it only by its word.
+  /// A bar from edge to edge.
   void reverse(std::size_t row);
+  /// The same in one tone, as coloured words are hard to read in it.
+  void select(std::size_t row);
   /// Takes a cell out of such a bar.
   void lift(std::size_t row, std::size_t column);
   /// Everything in one tone: old news.

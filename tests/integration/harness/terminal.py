@@ -1,6 +1,7 @@
 """A program in a terminal of its own: what it shows, what is typed, and how it leaves the terminal."""
 
 import fcntl
+import html
 import os
 import pty
 import select
@@ -13,6 +14,11 @@ import pyte
 
 from .waiting import DEADLINE, wait_until
 
+pyte.graphics.TEXT[2] = "+italics"  # pyte does not know dim; millrace has no use for italics
+PALETTES = {
+    "day": {"default": "#1f2730", "back": "#fcfcfa", "red": "#c2203a", "green": "#17784a", "brown": "#8f5a00", "blue": "#1f5fc4"},
+    "night": {"default": "#d5dce3", "back": "#10161c", "red": "#ff7a8c", "green": "#52ce8f", "brown": "#f0b252", "blue": "#6ea8ff"},
+}
 
 class Terminal:
     """Runs `command` in a terminal of this size. `close` ends it, if it has not ended."""
@@ -69,10 +75,29 @@ class Terminal:
 
     @property
     def cells(self):
-        """Rows of (character, foreground, background, bold, reversed)."""
+        """Rows of pyte's cells: data, fg, bg, bold, reverse; dim ones have `italics`."""
         with self._lock:
             return [[self._screen.buffer[row][column] for column in range(self._screen.columns)]
                     for row in range(self._screen.lines)]
+
+    def to_html(self, palette):
+        """A picture of it, for a browser."""
+        colours = PALETTES[palette]
+        out = []
+        for row in self.cells:
+            for cell in row:
+                front, back = colours.get(cell.fg, colours["default"]), "transparent"
+                if cell.reverse:
+                    front, back = colours["back"], front
+                look = f"color:{front};background:{back}" + (";font-weight:bold" if cell.bold else "")
+                text = html.escape(cell.data)
+                dim = ";opacity:.62" if cell.italics else ""
+                out.append(f'<i style="{look}{dim}">{text}</i>')
+            out.append("\n")
+        return ("<!doctype html><meta charset=utf-8><style>body{margin:0;display:inline-block;padding:14px 16px;"
+                f"background:{colours['back']}}}pre{{margin:0;font:14px/17px 'DejaVu Sans Mono',monospace}}"
+                "i{font-style:normal;display:inline-block;width:8.43px;height:17px;overflow:hidden;vertical-align:top}</style>"
+                f"<pre>{''.join(out)}</pre>")
 
     def wait_for(self, text, deadline=DEADLINE):
         """Until the text is on the screen; returns its line."""
