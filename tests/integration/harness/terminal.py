@@ -138,7 +138,7 @@ class Terminal:
         """The modes of the terminal are what they were, the other screen is left, the cursor is to be seen."""
         last = self.raw.rfind
         return (termios.tcgetattr(self._slave) == self._before and last(b"\x1b[?1049l") > last(b"\x1b[?1049h") >= 0
-                and last(b"\x1b[?25l") < max(last(b"\x1b[?25h"), last(b"\x1b[?12;25h"), last(b"\x1b[?12l\x1b[?25h")))
+                and last(b"\x1b[?25l") < max(last(b"\x1b[?25h"), last(b"\x1b[?12;25h")))
 
     def close(self):
         try:
