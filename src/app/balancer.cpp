@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "access_log.hpp"
 #include "capacity.hpp"
 #include "http.hpp"
 #include "listening.hpp"
@@ -160,6 +161,10 @@ class Balancer {
                            {"upstream_sockets", std::uint64_t{capacity_.upstream_sockets} * capacity_.workers},
                            {"io_uring", features.value().to_string()}});
     warn_of_limits();
+    access_log_ = std::make_unique<accesslog::Writer>(capacity_.workers);
+    if (std::string problem = access_log_->set_targets(access_log_targets(config_, directory_, {})); !problem.empty()) {
+      return fail(problem);
+    }
     PassedSockets passed = receive_passed_sockets();
     Result<Listening> listening = sockets_->open(config_, passed);
     if (!listening) return fail(listening.error());
@@ -215,7 +220,8 @@ class Balancer {
                                 .capacity = capacity_,
                                 .features = features,
                                 .sockets = sockets[i],
-                                .longest_wait = watchdog_.period()};
+                                .longest_wait = watchdog_.period(),
+                                .access_log = &access_log_->queue(i)};
       workers_.push_back(std::make_unique<WorkerThread>(std::move(setup), directory_.snapshot(), table_, *admission_,
                                                         source_limits_.get(), prober_.get()));
       const std::string problem = workers_.back()->start([this] {
@@ -250,6 +256,7 @@ class Balancer {
                                                            .source_limits = *source_limits_,
                                                            .sockets = *sockets_,
                                                            .prober = *prober_,
+                                                           .access_log = *access_log_,
                                                            .desk = *operator_,
                                                            .workers = std::move(workers)},
                                            config_);
@@ -328,6 +335,7 @@ class Balancer {
       if (signal == kAllWorkersEnded) return;
       if (signal == SIGTERM || signal == SIGINT) stop(signal);
       if (signal == SIGHUP) reload();
+      if (signal == SIGUSR1) access_log_->reopen();
       if (signal == SIGUSR2) log::warn("upgrade_refused", {{"reason", "binary upgrade is not built yet"}});
     }
   }
@@ -382,6 +390,7 @@ class Balancer {
       udp.add(counters.udp);
       access.add(counters);
     }
+    access_log_->stop();
     prober_->stop();
     sockets_->remove_socket_files();
     log::info("stopped", {{"accepted", accepted},
@@ -396,6 +405,8 @@ class Balancer {
                           {"buffers", left.buffers},
                           {"upstream_sockets", left.upstream_sockets},
                           {"sources_counted", source_limits_->counted()},
+                          {"access_log_lines", access_log_->lines()},
+                          {"access_log_dropped", access_log_->dropped() + access_log_->lost()},
                           {"udp_sessions", udp.sessions},
                           {"udp_evicted", udp.evicted},
                           {"datagrams_in", udp.datagrams_in},
@@ -425,6 +436,7 @@ class Balancer {
   Watchdog watchdog_{0, Nanos(0)};
   Instant report_at_{};
   // Threads last: they end before what they use.
+  std::unique_ptr<accesslog::Writer> access_log_;
   std::unique_ptr<ProberThread> prober_;
   std::vector<std::unique_ptr<WorkerThread>> workers_;
   std::unique_ptr<admin::Operator> operator_;

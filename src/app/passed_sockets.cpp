@@ -1,10 +1,7 @@
 #include "passed_sockets.hpp"
 
-#include <systemd/sd-daemon.h>
-
-#include <algorithm>
-
 #include "millrace/base/log.hpp"
+#include "service_protocol.hpp"
 
 namespace millrace::app {
 
@@ -70,10 +67,10 @@ void PassedSockets::close_unused() {
 }
 
 PassedSockets receive_passed_sockets() {
-  const int count = std::max(::sd_listen_fds(/*unset_environment=*/1), 0);
+  const int count = service_protocol::take_passed_fds();
   std::vector<io::Fd> fds;
   fds.reserve(static_cast<std::size_t>(count));
-  for (int i = 0; i < count; ++i) fds.push_back(io::Fd{SD_LISTEN_FDS_START + i});
+  for (int i = 0; i < count; ++i) fds.push_back(io::Fd{service_protocol::kFirstPassedFd + i});
   return PassedSockets(fds);
 }
 

@@ -114,10 +114,13 @@ Result<admin::ReloadReport> Reloader::apply(config::Config next) {
   if (!report) return report;
   Result<pool::Directory::Changes> changes = directory.update(next, parts_.table);
   if (!changes) return Error{changes.error()};
+  accesslog::Targets log_targets = access_log_targets(next, directory, log_targets_);
+  if (std::string problem = parts_.access_log.set_targets(log_targets); !problem.empty()) return Error{problem};
   Result<Listening> listening =
       parts_.sockets.prepare(next, [this](const Bound& bound) { return keep_draining(bound); });
   if (!listening) {
     take_back_sockets();
+    static_cast<void>(parts_.access_log.set_targets(log_targets_));  // opens nothing that is not open
     return Error{listening.error()};
   }
   const std::shared_ptr<const pool::Snapshot> snapshot = directory.snapshot();
@@ -133,6 +136,7 @@ Result<admin::ReloadReport> Reloader::apply(config::Config next) {
   parts_.sockets.commit(std::move(listening).value(), next);
   parts_.prober.reload(next, snapshot);
   config_ = std::move(next);
+  log_targets_ = std::move(log_targets);
   if (std::string problem = parts_.desk.roll_out(std::move(rollout)); !problem.empty()) return Error{problem};
   parts_.source_limits.forget_old_rules();
   report.value().applied = true;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "access_log.hpp"
 #include "capacity.hpp"
 #include "listening.hpp"
 #include "millrace/admin/operator.hpp"
@@ -47,6 +48,7 @@ class Reloader {
     worker::SourceLimits& source_limits;
     ListeningSockets& sockets;
     ProberThread& prober;
+    accesslog::Writer& access_log;
     admin::Operator& desk;
     std::vector<worker::Worker*> workers;
   };
@@ -68,6 +70,7 @@ class Reloader {
 
   Parts parts_;
   config::Config config_;
+  accesslog::Targets log_targets_ = access_log_targets(config_, parts_.desk.directory(), {});
   std::atomic<std::int64_t> shutdown_timeout_{config_.runtime.shutdown_timeout.count()};
 };
 

@@ -1,15 +1,14 @@
 #include "service_manager.hpp"
 
 #include <fmt/format.h>
-#include <systemd/sd-daemon.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <ctime>
 #include <system_error>
 
 #include "grouped.hpp"
 #include "millrace/base/log.hpp"
+#include "service_protocol.hpp"
 
 namespace millrace::app {
 
@@ -22,14 +21,7 @@ std::string status_line(const LiveCounts& counts) {
 }
 
 ServiceManager::ServiceManager()
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): before any other thread starts
-    : present_(std::getenv("NOTIFY_SOCKET") != nullptr) {
-  std::uint64_t microseconds = 0;
-  if (::sd_watchdog_enabled(/*unset_environment=*/1, &microseconds) <= 0) return;
-  // No more than the clock can count.
-  constexpr std::uint64_t kLongest = 365ULL * 24 * 3600 * 1'000'000;
-  watchdog_interval_ = std::chrono::microseconds(std::min(microseconds, kLongest));
-}
+    : address_(service_protocol::notify_address()), watchdog_interval_(service_protocol::take_watchdog_interval()) {}
 
 void ServiceManager::ready(const LiveCounts& counts) {
   last_status_ = status_line(counts);
@@ -69,9 +61,9 @@ void ServiceManager::failed(const std::string& why) {
 }
 
 void ServiceManager::send(const std::string& message) {
-  if (!present_) return;
-  if (const int result = ::sd_notify(/*unset_environment=*/0, message.c_str()); result < 0) {
-    if (!failed_) log::warn("notify_failed", {{"error", std::generic_category().message(-result)}});
+  if (!present()) return;
+  if (const int error = service_protocol::notify(address_, message); error != 0) {
+    if (!failed_) log::warn("notify_failed", {{"error", std::generic_category().message(error)}});
     failed_ = true;
   }
 }

@@ -28,7 +28,7 @@ class ServiceManager {
   ServiceManager();
 
   /// Whether anybody listens.
-  [[nodiscard]] bool present() const { return present_; }
+  [[nodiscard]] bool present() const { return !address_.empty(); }
   /// Within which it wants to hear ping(); 0: it does not.
   [[nodiscard]] Nanos watchdog_interval() const { return watchdog_interval_; }
 
@@ -45,9 +45,9 @@ class ServiceManager {
  private:
   void send(const std::string& message);
 
-  bool present_ = false;
-  bool failed_ = false;  // has been logged
+  std::string address_;  // empty: nobody listens
   Nanos watchdog_interval_{0};
+  bool failed_ = false;  // has been logged
   std::string last_status_;
 };
 

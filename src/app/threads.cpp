@@ -217,6 +217,7 @@ void WorkerThread::main(std::promise<std::string>& started, const std::function<
                                                              .slots = setup_.capacity.slots,
                                                              .pipes = setup_.capacity.pipes,
                                                              .seed = random_seed(),
+                                                             .access_log = setup_.access_log,
                                                              .sessions = setup_.capacity.sessions,
                                                              .upstream_sockets = setup_.capacity.upstream_sockets},
                                        probes_, source_limits_);

@@ -74,6 +74,7 @@ class WorkerThread {
     io::UringFeatures features;
     std::vector<worker::ListenerSocket> sockets;
     Nanos longest_wait = Nanos::max();  // a pass is made at least this often, also when there is nothing to do
+    accesslog::Queue* access_log = nullptr;
   };
 
   /// `source_limits` may be null when no listener has limits by source address.

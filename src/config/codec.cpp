@@ -97,6 +97,27 @@ void SocketPath::read(const Place& place, Problems& problems, std::string& out) 
   }
 }
 
+void LogPath::read(const Place& place, Problems& problems, std::string& out) {
+  if (!expect(place, Node::Kind::string, problems, R"(; write "off", "stderr" or the path of a file)")) return;
+  const std::string& text = place.node().text;
+  if (text == "off" || text == "stderr") {
+    out = text;
+  } else if (text.empty()) {
+    problems.add(place, R"(needs a value; write "off", "stderr" or the path of a file)");
+  } else if (text.front() != '/') {
+    problems.add(
+        place, fmt::format(R"({} is not an absolute path; begin it with /, or write "off" or "stderr")", quoted(text)));
+  } else if (text.back() == '/') {
+    problems.add(place, fmt::format("{} is a folder; name a file in it", quoted(text)));
+  } else if (text.find('\0') != std::string::npos) {
+    problems.add(place, "a path cannot hold a zero byte");
+  } else if (text.size() > kFilePathMax) {
+    problems.add(place, fmt::format("the path is {} bytes long, the most is {}", text.size(), kFilePathMax));
+  } else {
+    out = text;
+  }
+}
+
 void Flag::read(const Place& place, Problems& problems, bool& out) {
   if (place.node().kind == Node::Kind::boolean) {
     out = place.node().boolean;

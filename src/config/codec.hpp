@@ -138,6 +138,15 @@ struct SocketPath {
   }
 };
 
+/// "off", "stderr", or the absolute path of a file.
+struct LogPath {
+  static void read(const Place& place, Problems& problems, std::string& out);
+  static void write(std::string& out, const std::string& value) { out += toml_string(value); }
+  static void describe(std::string& out) {
+    out += fmt::format(R"("type":"string","pattern":"^(off|stderr|/.*)$","maxLength":{})", kFilePathMax);
+  }
+};
+
 /// One of the words of choices<E>().
 template <class E>
 struct Word {

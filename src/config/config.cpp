@@ -16,7 +16,7 @@ bool same_bind(const net::AddressText& a, const net::AddressText& b) {
 auto all_but_bind(const Listener& l) {
   return std::tie(l.name, l.protocol, l.pool, l.max_connections, l.backlog, l.idle_timeout, l.half_close_timeout,
                   l.max_connection_duration, l.keepalive, l.forwarding, l.responses, l.max_sessions, l.allow, l.deny,
-                  l.max_connections_per_ip, l.connection_rate_per_ip);
+                  l.max_connections_per_ip, l.connection_rate_per_ip, l.access_log, l.access_log_format);
 }
 
 auto all_but_unasked(const Health& h) {

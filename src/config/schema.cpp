@@ -233,9 +233,13 @@ constexpr std::array kListenerKeys = {
     value<&Listener::connection_rate_per_ip, Whole<0, std::int64_t{kRatePerIpMax}>>(
         "connection_rate_per_ip",
         "New connections (UDP: sessions) a second of one address, with a burst of as many. 0: no limit."),
+    value<&Listener::access_log, LogPath>(
+        "access_log",
+        R"(A line at the end of each connection (UDP: session): "off", "stderr", or the absolute path of a file.)"),
+    value<&Listener::access_log_format, Word<LogFormat>>("access_log_format",
+                                                         "How these lines look: JSON objects, or KEY=VALUE."),
     not_built<Listener>("accept_proxy"),
     not_built<Listener>("proxy_trusted"),
-    not_built<Listener>("access_log"),
     not_built<Listener>("routes"),
     not_built<Listener>("preread_timeout"),
 };

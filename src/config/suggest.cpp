@@ -68,6 +68,8 @@ constexpr std::array kOtherNames = {
     OtherName{"blacklist", "deny"},
     OtherName{"denylist", "deny"},
     OtherName{"rate_limit", "connection_rate_per_ip"},
+    OtherName{"log_file", "access_log"},
+    OtherName{"log_path", "access_log"},
     // tables
     OtherName{"servers", "listeners"},
     OtherName{"frontend", "listeners"},

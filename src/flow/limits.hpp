@@ -34,4 +34,8 @@ inline constexpr Nanos kHousekeeping = std::chrono::milliseconds(500);
 inline constexpr Nanos kLingerTick = std::chrono::milliseconds(10);
 inline constexpr Nanos kLingerMax = std::chrono::seconds(60);  // without progress
 
+// Of a connection that has lasted so long, or moved so much, TCP_INFO is asked for at its end.
+inline constexpr Nanos kTcpInfoAge = std::chrono::seconds(1);
+inline constexpr std::uint64_t kTcpInfoBytes = 64 * 1024;
+
 }  // namespace millrace::flow

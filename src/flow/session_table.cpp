@@ -83,6 +83,7 @@ void SessionTable::route(UdpSession& session, std::uint32_t upstream, const net:
   MILLRACE_ASSERT(find(upstream, backend) == nullptr, "a place belongs to one session");
   session.upstream = upstream;
   session.backend_address = backend;
+  if (session.attempts != 0xffff) ++session.attempts;
   std::uint32_t& first = bucket(upstream, backend);
   session.next_by_place = first;
   first = session.id.index;
@@ -108,6 +109,7 @@ void SessionTable::note_request(UdpSession& session, std::uint64_t datagrams, In
 }
 
 void SessionTable::note_reply(UdpSession& session, std::uint64_t datagrams, Instant now) {
+  if (session.replies == 0) session.first_reply = now;
   session.replies += datagrams;
   session.last_activity = now;
   session.awaits_reply = false;

@@ -85,6 +85,7 @@ Verdict TcpFlow::on_connect(FlowContext& context, int result) {
     return Verdict::connect_failed;
   }
   connect_error_ = 0;
+  relayed_ = true;
   stage_ = Stage::relaying;
   last_activity_ = context.now;
   keepalive_due_ = options_->keepalive;
@@ -272,7 +273,9 @@ void TcpFlow::note_write_failed(FlowContext& context, Side side, int error) {
 }
 
 void TcpFlow::note_forwarded(FlowContext& context, Side from, std::uint32_t length, bool spliced) {
+  if (from == Side::backend && half(from).bytes_forwarded == 0) first_byte_ = context.now;
   half(from).bytes_forwarded += length;
+  spliced_ = spliced_ || spliced;
   last_activity_ = context.now;
   (from == Side::client ? context.totals.bytes_from_client : context.totals.bytes_from_backend) += length;
   (spliced ? context.totals.bytes_spliced : context.totals.bytes_copied) += length;

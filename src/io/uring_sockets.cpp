@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <limits>
 
@@ -174,6 +175,14 @@ ReceiveQueue UringIo::receive_queue(Fd fd) {
   socklen_t length = sizeof memory;
   if (::getsockopt(raw(fd), SOL_SOCKET, SO_MEMINFO, memory.data(), &length) != 0) return {};
   return {.used = memory[SK_MEMINFO_RMEM_ALLOC], .limit = memory[SK_MEMINFO_RCVBUF]};
+}
+
+TcpInfo UringIo::tcp_info(Fd fd) {
+  ::tcp_info info{};
+  socklen_t length = sizeof info;
+  if (::getsockopt(raw(fd), IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return {};
+  if (length < offsetof(::tcp_info, tcpi_total_retrans) + sizeof info.tcpi_total_retrans) return {};
+  return {.known = true, .rtt_us = info.tcpi_rtt, .retransmits = info.tcpi_total_retrans};
 }
 
 net::Endpoint UringIo::peer(Fd fd) {

@@ -72,7 +72,8 @@ Listener build_listener(const config::Listener& from, std::uint32_t pool) {
           .allow = net::CidrSet(from.allow),
           .deny = net::CidrSet(from.deny),
           .max_connections_per_ip = from.max_connections_per_ip,
-          .connection_rate_per_ip = from.connection_rate_per_ip};
+          .connection_rate_per_ip = from.connection_rate_per_ip,
+          .access_log = from.access_log != "off"};
 }
 
 std::size_t backend_rows(const config::Config& config) {

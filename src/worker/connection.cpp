@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "access.hpp"
+#include "access_records.hpp"
 #include "millrace/base/assert.hpp"
 
 namespace millrace::worker {
@@ -58,25 +59,33 @@ void Worker::begin_connection(ListenerState& listener, io::Fd client) {
   const pool::Pool& pool = pools_.at(snapshot_->listeners[listener.listener].pool);
   const bool hashed = pool.algorithm == balance::Algorithm::source_hash;
   const bool guarded = access_->guards(listener.listener);
+  const bool logged = records_->wants(snapshot_->listeners[listener.listener]);
   net::Endpoint peer;
-  if (hashed || guarded) peer = io_.peer(client);
+  if (hashed || guarded || logged) peer = io_.peer(client);
   Access::Entry entry;
   if (guarded) {
     // Whoever ends at once must not get round the limits that way: a backend would be connected to for nothing.
-    if (peer.family() == net::Family::none) return turn_away(listener, client, Refusal::client_gone);
+    if (peer.family() == net::Family::none) return turn_away(listener, client, peer, Refusal::client_gone);
     entry = access_->enter(listener.listener, net::IpEndpoint::from(peer), context_.now);
-    if (entry.refusal) return turn_away(listener, client, *entry.refusal);
+    if (entry.refusal) return turn_away(listener, client, peer, *entry.refusal);
   }
   Connection* connection =
       connections_.take(client, listener.listener, entry.hold, flow_options_[listener.listener], context_.now);
   if (connection == nullptr) {
     access_->leave(listener.listener, entry.hold);
-    return turn_away(listener, client, Refusal::no_slot);
+    return turn_away(listener, client, peer, Refusal::no_slot);
   }
   counters.begun.add();
   if (hashed) {
     connection->client_hash = net::hash_client(peer, pool.hash.prefix_v4, pool.hash.prefix_v6,
                                                pool.hash.key == pool::HashKey::source_ip_port);
+  }
+  if (logged) {
+    connection->record = records_->begin({.listener = listener.listener,
+                                          .pool = snapshot_->listeners[listener.listener].pool,
+                                          .client = peer,
+                                          .local = io_.local(client)},
+                                         {connection->flow.slot(), connection->flow.generation()});
   }
   connection->admitted = admission_.admit(listener.listener);
   if (connection->admitted) return connect(*connection);
@@ -85,7 +94,13 @@ void Worker::begin_connection(ListenerState& listener, io::Fd client) {
 }
 
 /// A client for which nothing has been done yet.
-void Worker::turn_away(const ListenerState& listener, io::Fd client, Refusal refusal) {
+void Worker::turn_away(const ListenerState& listener, io::Fd client, const net::Endpoint& peer, Refusal refusal) {
+  const pool::Listener& described = snapshot_->listeners[listener.listener];
+  if (records_->wants(described)) {
+    records_->turned_away(
+        {.listener = listener.listener, .pool = described.pool, .client = peer, .local = io_.local(client)},
+        name(refusal), context_.now);
+  }
   counters_.listeners[listener.listener].refused[static_cast<std::size_t>(refusal)].add();
   counters_.refused[static_cast<std::size_t>(refusal)].add();
   io_.close(client, io::CloseMode::reset);
@@ -104,8 +119,10 @@ void Worker::count_local_fault(int error) {
 void Worker::handle(Connection& connection, Verdict verdict) {
   switch (verdict) {
     case Verdict::connected: {
+      const Nanos took = context_.now - connection.connect_began;
       table_.clear_failures(connection.backend);
-      counters_.backends[pool::row(connection.backend)].note_connected(context_.now - connection.connect_began);
+      counters_.backends[pool::row(connection.backend)].note_connected(took);
+      if (connection.record != nullptr) connection.record->connect = took;
       break;
     }
     case Verdict::connect_failed:
@@ -160,6 +177,7 @@ void Worker::connect_to(Connection& connection, std::uint32_t backend_index) {
   ++connection.attempts;
   counters_.connect_attempts.add();
   connection.connect_began = context_.now;
+  if (connection.record != nullptr) AccessRecords::note_attempt(*connection.record, backend);
   const int error = connection.flow.connect(context_, backend.address, source_for(in_use, backend),
                                             pool.connect_timeout, &counters_.backends[pool::row(backend.id)].traffic);
   if (error == 0) return;
@@ -210,7 +228,18 @@ void Worker::release_backend(Connection& connection) {
   table_.release(connection.backend);
 }
 
+/// Of the two connections, as far as it was asked for.
+void Worker::count_tcp_info(const Connection& connection) {
+  counters_.listeners[connection.listener].tcp.note(connection.flow.tcp_info(flow::Side::client));
+  const io::TcpInfo& backend = connection.flow.tcp_info(flow::Side::backend);
+  if (backend.known) counters_.backends[pool::row(connection.backend)].tcp.note(backend);
+}
+
 void Worker::end_connection(Connection& connection) {
+  count_tcp_info(connection);
+  if (connection.record != nullptr) {
+    records_->end(connection.record, connection.flow, connection.attempts, context_.now);
+  }
   release_backend(connection);
   if (connection.admitted) admission_.release(connection.listener);
   access_->leave(connection.listener, connection.source_hold);

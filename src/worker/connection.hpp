@@ -17,18 +17,19 @@ struct Worker::Connection {
 
   flow::TcpFlow flow;
   pool::TriedSet tried;
-  Instant connect_began{};          // of the last attempt
-  std::uint64_t client_hash = 0;    // source_hash only
-  std::uint32_t listener;           // index into Snapshot::listeners
-  std::uint32_t source_hold = 0;    // of its address, in Access
-  pool::BackendId backend{};        // meaningful while holds_backend
-  std::uint32_t picked = 0;         // the same as an index into its pool, when `pool_version` is the pool's
-  std::uint32_t pool_version = 0;   // of the pool that `tried` and `picked` are about
-  std::uint16_t attempts = 0;       // connects begun
-  std::uint16_t gather_stamp = 0;   // of Gathering
-  bool holds_backend = false;       // it is counted in the backend's active connections
-  bool admitted = false;            // it is counted in Admission
-  bool queued_for_buffers = false;  // it has an entry in starved_
+  accesslog::Record* record = nullptr;  // in AccessRecords; null: it is not logged
+  Instant connect_began{};              // of the last attempt
+  std::uint64_t client_hash = 0;        // source_hash only
+  std::uint32_t listener;               // index into Snapshot::listeners
+  std::uint32_t source_hold = 0;        // of its address, in Access
+  pool::BackendId backend{};            // meaningful while holds_backend
+  std::uint32_t picked = 0;             // the same as an index into its pool, when `pool_version` is the pool's
+  std::uint32_t pool_version = 0;       // of the pool that `tried` and `picked` are about
+  std::uint16_t attempts = 0;           // connects begun
+  std::uint16_t gather_stamp = 0;       // of Gathering
+  bool holds_backend = false;           // it is counted in the backend's active connections
+  bool admitted = false;                // it is counted in Admission
+  bool queued_for_buffers = false;      // it has an entry in starved_
 };
 
 struct Worker::ListenerState {

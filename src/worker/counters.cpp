@@ -14,6 +14,11 @@ std::uint64_t total(const std::array<Counter, size>& counters) {
   return sum;
 }
 
+std::size_t time_class(Nanos time) {
+  const auto* bound = std::lower_bound(kConnectTimes.begin(), kConnectTimes.end(), time);
+  return static_cast<std::size_t>(bound - kConnectTimes.begin());
+}
+
 }  // namespace
 
 std::string_view name(Refusal refusal) {
@@ -64,11 +69,25 @@ std::uint64_t UdpCounters::dropped_total() const {
   return total(dropped);
 }
 
+void TcpCounters::note(const io::TcpInfo& info) {
+  if (!info.known) return;
+  retransmits.add(info.retransmits);
+  if (info.rtt_us == 0) return;
+  const Nanos rtt = std::chrono::microseconds(info.rtt_us);
+  rtts[time_class(rtt)].add();
+  rtt_nanos.add(static_cast<std::uint64_t>(rtt.count()));
+}
+
 void BackendCounters::note_connected(Nanos took) {
   connections.add();
-  const auto* bound = std::lower_bound(kConnectTimes.begin(), kConnectTimes.end(), took);
-  connect_times[static_cast<std::size_t>(bound - kConnectTimes.begin())].add();
+  connect_times[time_class(took)].add();
   connect_nanos.add(static_cast<std::uint64_t>(std::max(took, Nanos(0)).count()));
+}
+
+void TcpCounters::reset() {
+  retransmits.reset();
+  for (Counter& counter : rtts) counter.reset();
+  rtt_nanos.reset();
 }
 
 void BackendCounters::reset() {
@@ -78,6 +97,7 @@ void BackendCounters::reset() {
   connect_nanos.reset();
   traffic.from_clients.reset();
   traffic.from_backends.reset();
+  tcp.reset();
 }
 
 std::uint64_t Counters::refused_total() const {

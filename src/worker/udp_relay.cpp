@@ -51,7 +51,7 @@ UdpRelay::~UdpRelay() = default;
 
 void UdpRelay::add_socket(const ListenerSocket& socket) {
   note_listener(socket.listener);
-  const ListeningSocket added{.fd = socket.fd, .listener = socket.listener};
+  const ListeningSocket added{.fd = socket.fd, .listener = socket.listener, .address = io_.local(socket.fd)};
   const auto free =
       std::find_if(sockets_.begin(), sockets_.end(), [](const auto& one) { return one.fd == io::Fd::none; });
   if (free == sockets_.end()) {
@@ -214,6 +214,7 @@ void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instan
   }
   shared_.counters.listeners[session->listener].traffic.from_clients.add(received.payload.size());
   counters_of(*session).traffic.from_clients.add(received.payload.size());
+  session->bytes_from_client += received.payload.size();
   if (!outbox_.add(*session, flow::Direction::to_backend, way_to_backend(*session), buffer, received.payload,
                    received.segment_bytes)) {
     count_drop(Drop::no_memory, 1);
@@ -290,7 +291,19 @@ void UdpRelay::close(UdpSession& session, CloseReason reason, Instant now) {
   counters_.sessions_closed[static_cast<std::size_t>(reason)].add();
   shared_.counters.listeners[session.listener].ended.add();
   shared_.access.leave(session.listener, session.source_hold);
+  if (shared_.records.wants(listener_of(session.listener))) log_end(session, reason);
   sessions_.close(session);
+}
+
+void UdpRelay::log_end(const UdpSession& session, CloseReason reason) {
+  const ListeningSocket& socket = sockets_[session.key.socket];
+  net::IpEndpoint local = session.key.local;
+  local.set_port(socket.address.port());
+  shared_.records.end({.listener = session.listener,
+                       .pool = listener_of(session.listener).pool,
+                       .client = session.key.client.to_endpoint(),
+                       .local = local.family() == net::Family::none ? socket.address : local.to_endpoint()},
+                      session, flow::name(reason), io_.now());
 }
 
 // ---- the way to a backend ----

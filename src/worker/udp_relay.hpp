@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "access.hpp"
+#include "access_records.hpp"
 #include "millrace/base/rng.hpp"
 #include "millrace/flow/outbox.hpp"
 #include "millrace/flow/session_table.hpp"
@@ -39,6 +40,7 @@ class UdpRelay {
     pool::BackendTable& table;
     Admission& admission;
     Access& access;
+    AccessRecords& records;
     Pools& pools;
     ProbeRequests* probes;
     Counters& counters;
@@ -82,6 +84,7 @@ class UdpRelay {
   struct ListeningSocket {
     io::Fd fd = io::Fd::none;  // none once closed
     std::uint32_t listener = 0;
+    net::Endpoint address{};
     bool receiving = false;
     bool cancelling = false;
     std::uint32_t sends = 0;  // in flight
@@ -132,6 +135,7 @@ class UdpRelay {
   [[nodiscard]] bool over(const flow::UdpSession& session, Instant now, flow::CloseReason& reason) const;
   void end(flow::UdpSession& session, flow::CloseReason reason, Instant now);
   void close(flow::UdpSession& session, flow::CloseReason reason, Instant now);
+  void log_end(const flow::UdpSession& session, flow::CloseReason reason);
 
   // The way to a backend.
   [[nodiscard]] std::optional<Drop> ensure_routed(flow::UdpSession& session, Instant now);

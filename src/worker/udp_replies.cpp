@@ -77,6 +77,7 @@ void UdpRelay::forward_reply(std::uint32_t upstream, io::BufferId buffer, Instan
   shared_.table.clear_failures(pool::BackendId{session->backend});
   shared_.counters.listeners[session->listener].traffic.from_backends.add(received.payload.size());
   counters_of(*session).traffic.from_backends.add(received.payload.size());
+  session->bytes_from_backend += received.payload.size();
   if (!outbox_.add(*session, Direction::to_client, way_to_client(*session), buffer, received.payload,
                    received.segment_bytes)) {
     count_drop(Drop::no_memory, 1);

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "access.hpp"
+#include "access_records.hpp"
 #include "connection.hpp"
 #include "gathering.hpp"
 #include "millrace/base/assert.hpp"
@@ -72,6 +73,7 @@ Worker::Worker(io::Io& io, std::shared_ptr<const pool::Snapshot> snapshot, pool:
           .io = io, .timers = timers_, .pipes = pipes_, .coalescer = coalescer_, .totals = totals_, .now = io.now()},
       pools_(*snapshot_, table, options.index),
       access_(std::make_unique<Access>(*snapshot_, source_limits)),
+      records_(std::make_unique<AccessRecords>(options.access_log, options.index, options.slots)),
       gathering_(std::make_unique<Gathering>()),
       connections_(options.slots) {
   for (std::uint32_t i = 0; i < snapshot_->listeners.size(); ++i) set_options(i);
@@ -119,6 +121,7 @@ bool Worker::pass(Instant wait_until) {
   }
   if (udp_ != nullptr) udp_->end_of_pass(context_.now);
   adapt_gathering();
+  records_->end_of_pass();
   if (!finished()) return true;
   mailbox_.close();
   pipes_.trim();
@@ -299,7 +302,8 @@ void Worker::set_options(std::uint32_t listener) {
                              .max_duration = wanted.max_connection_duration,
                              .keepalive = wanted.keepalive,
                              .forwarding = forwarding_of(wanted.forwarding),
-                             .traffic = &counters_.listeners[listener].traffic};
+                             .traffic = &counters_.listeners[listener].traffic,
+                             .tcp_info = wanted.access_log};
 }
 
 void Worker::make_room(std::size_t listeners, std::size_t backend_rows) {
@@ -366,6 +370,7 @@ void Worker::open_udp() {
                                                      .table = table_,
                                                      .admission = admission_,
                                                      .access = *access_,
+                                                     .records = *records_,
                                                      .pools = pools_,
                                                      .probes = probes_,
                                                      .counters = counters_,

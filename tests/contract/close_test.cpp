@@ -31,6 +31,22 @@ TEST_CASE("an ordinary close with unread data resets") {
   CHECK(error == ECONNRESET);
 }
 
+TEST_CASE("TCP_INFO: known while the descriptor is open, even after a reset; not of a unix socket") {
+  Driver driver;
+  Pair pair = tcp_pair();
+  const TcpInfo open = driver->tcp_info(pair.near.fd());
+  CHECK(open.known);
+  CHECK(open.rtt_us > 0);  // from the handshake
+  pair.far.reset();
+  const OpTag tag = driver.tag(OpKind::poll_in);
+  driver->poll(tag, pair.near.fd(), PollFor::readable);
+  CHECK((driver.wait(tag).result & kPollError) != 0);
+  const TcpInfo ended = driver->tcp_info(pair.near.fd());
+  CHECK(ended.known);
+  CHECK(ended.rtt_us == open.rtt_us);
+  CHECK_FALSE(driver->tcp_info(unix_pair().near.fd()).known);
+}
+
 TEST_CASE("a close by reset is seen as ECONNRESET") {
   Driver driver;
   Pair pair = tcp_pair();

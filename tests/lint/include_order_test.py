@@ -10,10 +10,11 @@ import sys
 
 import lintlib
 
-ALL = frozenset({"base", "net", "io", "balance", "config", "import", "pool", "health", "flow", "worker", "admin", "app"})
+ALL = frozenset({"base", "net", "accesslog", "io", "balance", "config", "import", "pool", "health", "flow", "worker", "admin", "app"})
 MAY_INCLUDE = {
     "base": frozenset(),
     "net": frozenset({"base"}),
+    "accesslog": frozenset({"net", "base"}),
     "balance": frozenset({"base"}),
     "io": frozenset({"net", "base"}),
     "config": frozenset({"balance", "net", "base"}),
@@ -23,7 +24,7 @@ MAY_INCLUDE = {
     # A flow is given an endpoint and returns a verdict: it knows nothing of pools, balancing, health or config.
     "flow": frozenset({"io", "net", "base"}),
     # What the worker needs of the configuration, it gets from the snapshot.
-    "worker": frozenset({"flow", "pool", "balance", "io", "net", "base"}),
+    "worker": frozenset({"flow", "pool", "balance", "io", "accesslog", "net", "base"}),
     "admin": ALL - {"app", "config"},
     "app": ALL,
 }

@@ -77,6 +77,7 @@ class BuggyIo final : public io::Io {
   io::FdResult accept_now(io::Fd listener) override { return real_.accept_now(listener); }
   void set_refusing(io::Fd listener, bool refusing) override { real_.set_refusing(listener, refusing); }
   io::ReceiveQueue receive_queue(io::Fd fd) override { return real_.receive_queue(fd); }
+  io::TcpInfo tcp_info(io::Fd fd) override { return real_.tcp_info(fd); }
   io::FdResult open_datagram(const io::DatagramSocketOptions& options) override { return real_.open_datagram(options); }
   io::ReceivedDatagrams received(io::BufferId buffer) override;
   std::optional<io::DatagramError> take_error(io::Fd fd) override;

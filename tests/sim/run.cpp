@@ -29,6 +29,7 @@ using flow::CloseReason;
 constexpr Nanos kPatience = std::chrono::minutes(10);
 
 struct Machine {  // a worker and what it stands on
+  std::unique_ptr<accesslog::Queue> access_log;
   std::unique_ptr<SimIo> sim;
   std::unique_ptr<io::Io> decorated;
   std::unique_ptr<worker::Worker> worker;
@@ -81,6 +82,7 @@ class Run {
   void check_calm_loop();
   void check_all_given_back();
   void check_bytes();
+  void check_access_logs() const;
   void check_session_limits() const;
   void check_nothing_waits() const;
   void check_datagrams_given_back(const Machine& machine) const;
@@ -101,6 +103,7 @@ class Run {
   DatagramSessions datagram_sessions_;
   DatagramOracle datagram_oracle_;
   DatagramWorld datagram_world_;
+  accesslog::Bell bell_;
   std::vector<Machine> machines_;
   Instant started_;
   bool finishing_ = false;
@@ -179,6 +182,7 @@ void Run::add_machine(unsigned index) {
     const io::Fd fd = kernel_.open_datagram_listener(listener.bind, static_cast<int>(index), listener.index);
     sockets.push_back({.fd = fd, .listener = listener.index});
   }
+  machine.access_log = std::make_unique<accesslog::Queue>(1U << 16U, bell_);
   machine.worker =
       std::make_unique<worker::Worker>(machine.io(), snapshot_, table_, *admission_, sockets,
                                        worker::WorkerOptions{.index = index,
@@ -186,6 +190,7 @@ void Run::add_machine(unsigned index) {
                                                              .pipes = plan_.pipes,
                                                              .seed = options_.seed + index,
                                                              .coalesce = plan_.coalesce,
+                                                             .access_log = machine.access_log.get(),
                                                              .sessions = plan_.datagrams.sessions,
                                                              .upstream_sockets = plan_.datagrams.upstream_sockets});
 }
@@ -333,6 +338,7 @@ RunResult Run::go() {
   run_until([this] { return all_stopped(); }, "a worker does not stop");
   check_all_given_back();
   check_bytes();
+  check_access_logs();
   check_datagrams();
   RunResult result{.digest = context_.trace.digest()};
   for (const Machine& machine : machines_) {
@@ -467,6 +473,35 @@ std::uint64_t Run::closed(CloseReason reason) const {
     sum += machine.worker->counters().closed[static_cast<std::size_t>(reason)].get();
   }
   return sum;
+}
+
+/// Every connection and session of a listener that has a log is in it once, with all its bytes.
+void Run::check_access_logs() const {
+  struct Sums {
+    std::uint64_t records = 0;
+    std::uint64_t bytes_in = 0;
+    std::uint64_t bytes_out = 0;
+  };
+  for (const Machine& machine : machines_) {
+    std::vector<Sums> logged(snapshot_->listeners.size());
+    check_equal(machine.access_log->dropped(), 0, "records of the access log that were dropped");
+    while (const accesslog::Record* record = machine.access_log->front()) {
+      Sums& sums = logged[record->listener];
+      ++sums.records;
+      sums.bytes_in += record->bytes_in;
+      sums.bytes_out += record->bytes_out;
+      machine.access_log->pop();
+    }
+    for (std::size_t i = 0; i < logged.size(); ++i) {
+      const worker::ListenerCounters& counters = machine.worker->counters().listeners[i];
+      const bool wanted = snapshot_->listeners[i].access_log;
+      const std::uint64_t turned_away = counters.refused[static_cast<std::size_t>(worker::Refusal::no_slot)].get();
+      check_equal(logged[i].records, wanted ? counters.begun.get() + turned_away : 0, "records of the access log");
+      if (!wanted) continue;
+      check_equal(logged[i].bytes_in, counters.traffic.from_clients.get(), "bytes in the access log, from clients");
+      check_equal(logged[i].bytes_out, counters.traffic.from_backends.get(), "bytes in the access log, to clients");
+    }
+  }
 }
 
 void Run::check_bytes() {

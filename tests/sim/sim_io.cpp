@@ -181,6 +181,13 @@ io::ReceiveQueue SimIo::receive_queue(io::Fd fd) {
   return {.used = static_cast<std::uint32_t>(socket.received.size()), .limit = socket.capacity.receive};
 }
 
+/// Made up, but always the same for the same connection.
+io::TcpInfo SimIo::tcp_info(io::Fd fd) {
+  const Socket& socket = *kernel_.at(fd, FdKind::socket).socket;
+  const auto number = static_cast<std::uint32_t>(socket.id);
+  return {.known = true, .rtt_us = 100 + number % 1000, .retransmits = number % 3};
+}
+
 std::uint32_t SimIo::bytes_unsent(io::Fd fd) {
   return Network::bytes_unsent(*kernel_.at(fd, FdKind::socket).socket);
 }

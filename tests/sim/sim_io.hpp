@@ -103,6 +103,7 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   io::FdResult accept_now(io::Fd listener) override;
   void set_refusing(io::Fd listener, bool refusing) override;
   io::ReceiveQueue receive_queue(io::Fd fd) override;
+  io::TcpInfo tcp_info(io::Fd fd) override;
   io::FdResult open_datagram(const io::DatagramSocketOptions& options) override;
   io::ReceivedDatagrams received(io::BufferId buffer) override;
   std::optional<io::DatagramError> take_error(io::Fd fd) override;

@@ -45,6 +45,8 @@ struct Runtime {
   friend bool operator==(const Runtime&, const Runtime&) = default;
 };
 
+/// The longest path of a file (PATH_MAX, less its end).
+inline constexpr std::size_t kFilePathMax = 4095;
 /// The longest path that the address of a unix socket holds.
 inline constexpr std::size_t kSocketPathMax = 107;
 
@@ -79,6 +81,8 @@ struct Listener {
   std::vector<net::Cidr> deny;     // wins over allow
   std::uint32_t max_connections_per_ip = 0;  // udp: sessions; 0: no limit
   std::uint32_t connection_rate_per_ip = 0;  // new ones a second, with a burst of as many; 0: no limit
+  std::string access_log = "off";            // off, stderr, or the absolute path of a file
+  LogFormat access_log_format = LogFormat::json;
 
   friend bool operator==(const Listener&, const Listener&);
 };

@@ -97,10 +97,14 @@ struct UdpSession {
 
   std::uint64_t requests = 0;  // datagrams
   std::uint64_t replies = 0;
+  std::uint64_t bytes_from_client = 0;
+  std::uint64_t bytes_from_backend = 0;
+  Instant first_reply = Instant::min();
   SentMessages sent_messages;
   std::uint64_t not_reached = 0;  // the backends that were not, since the last reply; bits of the caller's making
   std::uint16_t picked = 0;       // see pool_version
   std::uint8_t failures = 0;      // how many
+  std::uint16_t attempts = 0;     // backends that it was led to, up to 65535
   bool failed = false;            // its backend was not reached: the next datagram goes to another
   bool awaits_reply = false;      // the client has sent something since the last reply
 

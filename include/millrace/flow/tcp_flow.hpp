@@ -48,6 +48,7 @@ struct FlowOptions {
   bool keepalive = true;
   Forwarding forwarding = Forwarding::automatic;
   Traffic* traffic = nullptr;  // to count in, for all of them together; may be null
+  bool tcp_info = false;       // of every flow, not only of those that are worth the system calls
 };
 
 /// Sums over all flows of a worker; written by its thread only.
@@ -123,6 +124,12 @@ class TcpFlow : private TimerNode {
   [[nodiscard]] io::Fd backend_fd() const { return halves_[1].fd; }
   [[nodiscard]] std::uint64_t bytes_from(Side side) const { return half(side).bytes_forwarded; }
   [[nodiscard]] Instant started() const { return started_; }
+  /// When the first byte went from the backend to the client; Instant::min() before that.
+  [[nodiscard]] Instant first_byte() const { return first_byte_; }
+  /// Whether any of its bytes were spliced.
+  [[nodiscard]] bool spliced() const { return spliced_; }
+  /// Once closed: of the two connections. Not known of every flow, see FlowOptions::tcp_info.
+  [[nodiscard]] const io::TcpInfo& tcp_info(Side side) const { return tcp_info_[static_cast<std::size_t>(side)]; }
 
  private:
   enum class Way : std::uint8_t { copy, leaving_copy, splice };
@@ -216,6 +223,7 @@ class TcpFlow : private TimerNode {
   [[nodiscard]] Verdict linger_again(FlowContext& context);
   [[nodiscard]] Verdict begin_closing(FlowContext& context);
   [[nodiscard]] Verdict close_when_idle(FlowContext& context);
+  void note_tcp_info(FlowContext& context);
   [[nodiscard]] bool half_closed() const;
   [[nodiscard]] Nanos silence_allowed() const;
   void set_keepalive_when_due(FlowContext& context);
@@ -227,6 +235,7 @@ class TcpFlow : private TimerNode {
   std::array<Half, 2> halves_;
   Instant started_;
   Instant last_activity_;
+  Instant first_byte_ = Instant::min();
   Instant stage_deadline_ =
       kNever;                  // connecting: give up; waiting: go on; relaying: housekeeping; lingering: look again
   Instant watch_at_ = kNever;  // connecting, waiting: when to begin to watch the client for a reset
@@ -235,10 +244,13 @@ class TcpFlow : private TimerNode {
   std::uint32_t unsent_before_ = 0;  // lingering: to see progress
   bool connect_timed_out_ = false;
   bool keepalive_due_ = false;
+  bool spliced_ = false;
+  bool relayed_ = false;  // it has had a backend
   int connect_error_ = 0;
   Stage stage_ = Stage::waiting;
   CloseReason reason_ = CloseReason::none;
   std::array<io::CloseMode, 2> close_mode_ = {io::CloseMode::normal, io::CloseMode::normal};
+  std::array<io::TcpInfo, 2> tcp_info_{};
 };
 
 }  // namespace millrace::flow

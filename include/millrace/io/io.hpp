@@ -49,6 +49,13 @@ struct ReceiveQueue {
   std::uint32_t limit = 0;  // 0: unknown
 };
 
+/// What the kernel knows of a TCP connection.
+struct TcpInfo {
+  bool known = false;             // false: the rest says nothing; it is no TCP socket
+  std::uint32_t rtt_us = 0;       // round trip, smoothed; 0: not measured yet
+  std::uint32_t retransmits = 0;  // segments sent again by this side, since it began
+};
+
 /// A descriptor, or why there is none.
 struct FdResult {
   Fd fd = Fd::none;
@@ -179,6 +186,8 @@ class Io {
   /// Bytes (and FIN) that the peer has not acknowledged yet; 0 when unknown.
   virtual std::uint32_t bytes_unsent(Fd fd) = 0;
   virtual ReceiveQueue receive_queue(Fd fd) = 0;
+  /// Also once it has ended, in whatever way, until it is closed.
+  virtual TcpInfo tcp_info(Fd fd) = 0;
   /// Family::none when the peer is gone already.
   virtual net::Endpoint peer(Fd fd) = 0;
   virtual net::Endpoint local(Fd fd) = 0;

@@ -74,6 +74,7 @@ struct Listener {
   net::CidrSet deny{};                       // wins over allow
   std::uint32_t max_connections_per_ip = 0;  // 0: no limit
   std::uint32_t connection_rate_per_ip = 0;  // new ones a second; 0: no limit
+  bool access_log = false;                   // a line at the end of each connection
   bool retired = false;                      // it takes no new connections
 
   /// Whether not everybody may connect at any time.

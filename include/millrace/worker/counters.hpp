@@ -11,6 +11,7 @@
 #include "millrace/base/time.hpp"
 #include "millrace/flow/close_reason.hpp"
 #include "millrace/flow/traffic.hpp"
+#include "millrace/io/io.hpp"
 #include "millrace/pool/snapshot.hpp"
 
 namespace millrace::worker {
@@ -88,6 +89,16 @@ inline constexpr std::array<Nanos, 15> kConnectTimes = {
     std::chrono::milliseconds(500), std::chrono::milliseconds(1000), std::chrono::milliseconds(5000),
 };
 
+/// Of the TCP connections of somebody whose TCP_INFO was asked for at their end (docs/logs.md says which).
+struct TcpCounters {
+  Counter retransmits;                                 // segments that were sent again to the peer
+  std::array<Counter, kConnectTimes.size() + 1> rtts;  // connections by their last round trip time, in the same classes
+  Counter rtt_nanos;                                   // all of them together
+
+  void note(const io::TcpInfo& info);
+  void reset();
+};
+
 /// Of one listener. What is open now is `begun` less `ended`; to see no more ended than begun, read `ended` first.
 struct alignas(64) ListenerCounters {
   Counter accepted;  // TCP
@@ -95,6 +106,7 @@ struct alignas(64) ListenerCounters {
   Counter ended;     // of those
   std::array<Counter, kRefusals> refused;
   flow::Traffic traffic;
+  TcpCounters tcp;  // of the clients' connections
 };
 
 /// Of one backend: a row of the BackendTable.
@@ -104,6 +116,7 @@ struct alignas(64) BackendCounters {
   std::array<Counter, kConnectTimes.size() + 1> connect_times;  // how many took so long, by class
   Counter connect_nanos;                                        // all of them together
   flow::Traffic traffic;
+  TcpCounters tcp;
 
   void note_connected(Nanos took);
   /// The row belongs to another backend from now on.

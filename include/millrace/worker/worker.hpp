@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "millrace/accesslog/queue.hpp"
 #include "millrace/base/rng.hpp"
 #include "millrace/base/slab.hpp"
 #include "millrace/base/timer_wheel.hpp"
@@ -47,12 +48,14 @@ struct WorkerOptions {
   std::uint32_t pipes = 256;   // open at most
   std::uint64_t seed = 1;      // of random_two and of hash tables
   flow::CoalesceLimits coalesce{};
+  accesslog::Queue* access_log = nullptr;  // needed when a listener has an access log
   // For UDP listeners only.
   std::uint32_t sessions = 65536;         // at most
   std::uint32_t upstream_sockets = 1024;  // open at most
 };
 
 class Access;
+class AccessRecords;
 class Gathering;
 class UdpRelay;
 
@@ -115,7 +118,8 @@ class Worker {
   void on_accept(ListenerState& listener, const io::Completion& completion);
   void on_accept_error(ListenerState& listener, int error);
   void begin_connection(ListenerState& listener, io::Fd client);
-  void turn_away(const ListenerState& listener, io::Fd client, Refusal refusal);
+  void turn_away(const ListenerState& listener, io::Fd client, const net::Endpoint& peer, Refusal refusal);
+  void count_tcp_info(const Connection& connection);
   void handle(Connection& connection, flow::Verdict verdict);
   void on_connect_failed(Connection& connection);
   void connect(Connection& connection);
@@ -165,6 +169,7 @@ class Worker {
   std::deque<flow::FlowOptions> flow_options_;  // by listener; flows point to them
   Pools pools_;
   std::unique_ptr<Access> access_;
+  std::unique_ptr<AccessRecords> records_;
   std::unique_ptr<Gathering> gathering_;
   std::vector<ListenerState> listeners_;  // by socket
   Slab<Connection> connections_;

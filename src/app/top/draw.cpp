@@ -69,7 +69,7 @@ struct Graph {
 };
 
 void draw_graph(Grid& grid, const Place& place, const History& history, const Graph& graph, const BarStyle& style) {
-  const std::string label = fmt::format("{} /s", graph.top);
+  const std::string label = fmt::format("{}/s", graph.top);
   if (place.height == 1) {
     const std::size_t at = grid.put(place.row, place.column, graph.title, Tone::dim) + 1;
     const std::size_t end = place.column + place.width;
@@ -79,7 +79,7 @@ void draw_graph(Grid& grid, const Place& place, const History& history, const Gr
     return;
   }
   const std::size_t after = grid.put(place.row, place.column, graph.title, Tone::dim);
-  grid.put(place.row, after + 1, fmt::format("highest in a minute {}", label), Tone::dim);
+  grid.put(place.row, after, fmt::format(", at most {}", label), Tone::dim);
   const std::size_t room = std::min<std::size_t>(place.width - std::min<std::size_t>(place.width, 3), 120);
   draw_bars(grid, {place.row + 1, place.column, room, place.height - 1}, history, history.max(), style);
 }

@@ -82,6 +82,8 @@ allow = ["10.0.0.0/8", "2001:db8::1"]
 deny = ["10.0.0.1"]
 max_connections_per_ip = 20
 connection_rate_per_ip = 30
+access_log = "/var/log/millrace/web.log"
+access_log_format = "text"
 [pools.db]
 balance = "source_hash"
 connect_timeout = "250ms"
@@ -132,6 +134,8 @@ max_ejected = 1.0
   CHECK(l.deny == networks({"10.0.0.1/32"}));
   CHECK(l.max_connections_per_ip == 20);
   CHECK(l.connection_rate_per_ip == 30);
+  CHECK(l.access_log == "/var/log/millrace/web.log");
+  CHECK(l.access_log_format == LogFormat::text);
   REQUIRE(config.pools.size() == 1);
   const Pool& p = config.pools[0];
   CHECK(p.balance == balance::Algorithm::source_hash);
@@ -164,6 +168,7 @@ allow = "10.0.0.0/8"
 deny = []
 max_connections_per_ip = 4000000
 connection_rate_per_ip = 100000
+access_log = "stderr"
 [pools.dns]
 backends = ["10.0.0.1:53"]
 health = { type = "udp", port = 54, send = "\u0000", expect = "x" }
@@ -181,6 +186,8 @@ health = { type = "udp", port = 54, send = "\u0000", expect = "x" }
   CHECK(l.deny.empty());
   CHECK(l.max_connections_per_ip == 4'000'000);
   CHECK(l.connection_rate_per_ip == 100'000);
+  CHECK(l.access_log == "stderr");
+  CHECK(l.access_log_format == LogFormat::json);
   const Health& health = config.pools[0].health;
   CHECK(health.type == HealthType::udp);
   CHECK(health.port == 54);

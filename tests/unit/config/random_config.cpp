@@ -118,6 +118,8 @@ Listener listener(Rng& rng, std::size_t index, const Pool& pool) {
   l.deny = networks(rng);
   l.max_connections_per_ip = number(rng, 0, 4'000'000);
   l.connection_rate_per_ip = number(rng, 0, kRatePerIpMax);
+  if (rng.one_in(2)) l.access_log = rng.one_in(2) ? "stderr" : "/var/log/" + name(rng, index) + ".log";
+  if (rng.one_in(2)) l.access_log_format = LogFormat::text;
   if (l.protocol == Protocol::tcp) {
     fill_tcp(rng, l);
   } else {

@@ -96,6 +96,8 @@ TEST_CASE("configurations that differ are not equal") {
   CHECK(differs([](Config& c) { c.listeners[0].deny.emplace_back(); }));
   CHECK(differs([](Config& c) { c.listeners[0].max_connections_per_ip = 1; }));
   CHECK(differs([](Config& c) { c.listeners[0].connection_rate_per_ip = 1; }));
+  CHECK(differs([](Config& c) { c.listeners[0].access_log = "stderr"; }));
+  CHECK(differs([](Config& c) { c.listeners[0].access_log_format = LogFormat::text; }));
   CHECK(differs([](Config& c) { c.pools[0].backends[0].address.set_port(81); }));
   CHECK(differs([](Config& c) { c.pools[0].health.type = HealthType::udp; }));
   CHECK(differs([](Config& c) { c.pools[0].health.interval += Nanos(1); }));
@@ -127,6 +129,8 @@ allow = []
 deny = []
 max_connections_per_ip = 0
 connection_rate_per_ip = 0
+access_log = "off"
+access_log_format = "json"
 )");
 }
 
@@ -161,6 +165,8 @@ allow = []
 deny = []
 max_connections_per_ip = 0
 connection_rate_per_ip = 0
+access_log = "off"
+access_log_format = "json"
 
 [pools.web]
 balance = "least_conn"

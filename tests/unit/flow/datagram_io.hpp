@@ -83,6 +83,7 @@ class DatagramIo final : public io::Io {
   io::FdResult accept_now(io::Fd) override { return {}; }
   void set_refusing(io::Fd, bool) override {}
   io::ReceiveQueue receive_queue(io::Fd) override { return {}; }
+  io::TcpInfo tcp_info(io::Fd) override { return {}; }
   std::uint32_t bytes_unsent(io::Fd) override { return 0; }
   net::Endpoint peer(io::Fd) override { return {}; }
   net::Endpoint local(io::Fd) override { return {}; }

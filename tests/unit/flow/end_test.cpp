@@ -449,4 +449,78 @@ TEST_CASE("close reasons: every one has a name of its own") {
   CHECK(name(CloseReason::none) == "none");
 }
 
+// ---- TCP_INFO ----
+
+namespace {
+
+/// A flow whose peers answer with something, which then ends; after `age`, and `buffers` full ones.
+void end_with_info(Bench& bench, Nanos age, std::uint32_t buffers) {
+  bench.connected();
+  bench.socket(Side::client).info = {.known = true, .rtt_us = 11, .retransmits = 1};
+  bench.socket(Side::backend).info = {.known = true, .rtt_us = 22, .retransmits = 2};
+  for (std::uint32_t i = 0; i < buffers; ++i) {
+    bench.receive(Side::client, Bench::kBuffer);
+    bench.sent(Side::backend);
+    bench.receive(Side::backend, 1);
+    bench.sent(Side::client);
+  }
+  bench.jump(age);
+  bench.fin(Side::client);
+  REQUIRE(bench.fin(Side::backend) == Verdict::closed);
+}
+
+}  // namespace
+
+TEST_CASE("TCP_INFO: asked for at the end of flows that are worth it") {
+  struct Case {
+    bool wanted;
+    Nanos age;
+    std::uint32_t buffers;
+    bool known;
+  };
+  for (const Case& c : {Case{false, milliseconds(999), 3, false}, Case{true, milliseconds(0), 0, true},
+                        Case{false, seconds(1), 0, true}, Case{false, milliseconds(0), 4, true}}) {
+    Setup setup;
+    setup.options.tcp_info = c.wanted;
+    Bench bench(setup);
+    end_with_info(bench, c.age, c.buffers);
+    CHECK(bench.flow.tcp_info(Side::client).known == c.known);
+    CHECK(bench.flow.tcp_info(Side::backend).known == c.known);
+    CHECK(bench.flow.tcp_info(Side::client).rtt_us == (c.known ? 11 : 0));
+    CHECK(bench.flow.tcp_info(Side::backend).retransmits == (c.known ? 2 : 0));
+  }
+}
+
+TEST_CASE("TCP_INFO: of a backend only when there was one") {
+  Setup setup;
+  setup.options.tcp_info = true;
+  Bench bench(setup);
+  bench.connect();
+  bench.socket(Side::client).info = {.known = true, .rtt_us = 11};
+  bench.socket(Side::backend).info = {.known = true, .rtt_us = 22};
+  bench.abort(CloseReason::killed);
+  bench.finish_cancelled();
+  CHECK(bench.flow.tcp_info(Side::client).known);
+  CHECK_FALSE(bench.flow.tcp_info(Side::backend).known);
+}
+
+TEST_CASE("first byte: when the backend's answer began to go to the client") {
+  Bench bench;
+  bench.connected();
+  CHECK(bench.flow.first_byte() == Instant::min());
+  bench.receive(Side::client);
+  bench.sent(Side::backend);
+  CHECK(bench.flow.first_byte() == Instant::min());
+  bench.jump(milliseconds(7));
+  bench.receive(Side::backend);
+  bench.sent(Side::client);
+  const Instant answered = bench.flow.first_byte();
+  CHECK(answered - bench.flow.started() == milliseconds(7));
+  bench.jump(milliseconds(7));
+  bench.receive(Side::backend);
+  bench.sent(Side::client);
+  CHECK(bench.flow.first_byte() == answered);
+  CHECK_FALSE(bench.flow.spliced());
+}
+
 }  // namespace millrace::flow::test

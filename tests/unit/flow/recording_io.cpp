@@ -242,6 +242,10 @@ io::ReceiveQueue RecordingIo::receive_queue(Fd fd) {
   return open_socket(fd).queue;
 }
 
+io::TcpInfo RecordingIo::tcp_info(Fd fd) {
+  return open_socket(fd).info;
+}
+
 std::uint32_t RecordingIo::bytes_unsent(Fd fd) {
   return open_socket(fd).unsent;
 }

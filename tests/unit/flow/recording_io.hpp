@@ -57,6 +57,7 @@ class RecordingIo final : public io::Io {
     net::Endpoint source;
     bool keepalive = false;
     io::ReceiveQueue queue;  // what receive_queue answers
+    io::TcpInfo info;        // what tcp_info answers
   };
 
   explicit RecordingIo(io::BufferGroup::Options buffers) : buffers_(buffers) { sockets[kClient] = {}; }
@@ -108,6 +109,7 @@ class RecordingIo final : public io::Io {
   }
   void set_refusing(Fd /*listener*/, bool /*refusing*/) override { breach("set_refusing on a TCP flow"); }
   io::ReceiveQueue receive_queue(Fd fd) override;
+  io::TcpInfo tcp_info(Fd fd) override;
   void recv_datagrams(OpTag /*tag*/, Fd /*fd*/) override { breach("recv_datagrams on a TCP flow"); }
   void send_datagrams(OpTag /*tag*/, Fd /*fd*/, const io::DatagramsToSend& /*message*/) override {
     breach("send_datagrams on a TCP flow");

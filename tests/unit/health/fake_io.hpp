@@ -113,6 +113,7 @@ class FakeIo final : public io::Io {
   }
   void set_refusing(io::Fd /*listener*/, bool /*refusing*/) override { violate("set_refusing"); }
   io::ReceiveQueue receive_queue(io::Fd /*fd*/) override { return {}; }
+  io::TcpInfo tcp_info(io::Fd /*fd*/) override { return {}; }
   std::uint32_t bytes_unsent(io::Fd /*fd*/) override { return 0; }
   net::Endpoint peer(io::Fd /*fd*/) override { return {}; }
   net::Endpoint local(io::Fd /*fd*/) override { return {}; }

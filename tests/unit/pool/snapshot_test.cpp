@@ -42,6 +42,7 @@ TEST_CASE("snapshot: who may connect") {
   config.listeners[1].deny = {net::Cidr::parse("10.0.0.1").value()};
   config.listeners[1].max_connections_per_ip = 5;
   config.listeners[1].connection_rate_per_ip = 6;
+  config.listeners[1].access_log = "stderr";
   const auto snapshot = build_snapshot(config);
   CHECK(snapshot->listeners[0].allow.empty());
   CHECK(snapshot->listeners[0].deny.empty());
@@ -51,6 +52,8 @@ TEST_CASE("snapshot: who may connect") {
   CHECK(snapshot->listeners[1].deny.contains(net::IpEndpoint::ipv4(0x0a000001, 1)));
   CHECK(snapshot->listeners[1].max_connections_per_ip == 5);
   CHECK(snapshot->listeners[1].connection_rate_per_ip == 6);
+  CHECK(snapshot->listeners[1].access_log);
+  CHECK_FALSE(snapshot->listeners[0].access_log);
 }
 
 TEST_CASE("snapshot: ids in the order of the file, over all pools, whatever is a backup") {
