@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <string_view>
 
 namespace millrace::app::top {
@@ -19,7 +20,7 @@ std::string with_unit(double value, double step, std::string_view units) {
 
 std::string count_text(double count) {
   if (count < 0.05) return "0";
-  if (count < 9.95) return fmt::format("{:.3g}", static_cast<double>(static_cast<int>(count * 10 + 0.5)) / 10);
+  if (count < 9.95) return fmt::format("{:.3g}", std::round(count * 10) / 10);
   if (count < 9999.5) return fmt::format("{:.0f}", count);
   return with_unit(count, 1000, "kMGT");
 }

@@ -64,8 +64,8 @@ Key key_of(wint_t code) {
 }  // namespace
 
 Screen::Screen() {
-  std::setlocale(LC_CTYPE, "");  // NOLINT(concurrency-mt-unsafe): one thread
-  ascii_ = std::string(::nl_langinfo(CODESET)) != "UTF-8";
+  std::setlocale(LC_CTYPE, "");                             // NOLINT(concurrency-mt-unsafe): one thread
+  ascii_ = std::string(::nl_langinfo(CODESET)) != "UTF-8";  // NOLINT(concurrency-mt-unsafe): one thread
   ::initscr();
   ::cbreak();
   ::noecho();

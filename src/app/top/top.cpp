@@ -39,12 +39,12 @@ class Endings {
   Endings() {
     sigemptyset(&set_);
     for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&set_, number);
-    ::sigprocmask(SIG_BLOCK, &set_, &before_);
+    ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
     fd_ = ::signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK);
   }
   ~Endings() {
     ::close(fd_);
-    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
   }
   Endings(const Endings&) = delete;
   Endings& operator=(const Endings&) = delete;
