@@ -77,8 +77,8 @@ Error no_answer(std::size_t worker) {
 }  // namespace
 
 Operator::Operator(pool::Directory directory, pool::BackendTable& table, std::vector<worker::Worker*> workers,
-                   std::vector<std::vector<std::string>> addresses, Instant started)
-    : table_(table), workers_(std::move(workers)), started_(started) {
+                   std::vector<std::vector<std::string>> addresses, Instant started, const HealthLog* health)
+    : table_(table), workers_(std::move(workers)), started_(started), health_(health) {
   for (const worker::Worker* worker : workers_) counters_.push_back(&worker->counters());
   publish({.directory = std::move(directory), .orders = {}, .addresses = std::move(addresses), .last_reload = {}});
 }
@@ -100,7 +100,8 @@ Status Operator::status() const {
                                .table = table_,
                                .orders = now->orders,
                                .workers = counters_,
-                               .addresses = now->addresses});
+                               .addresses = now->addresses,
+                               .health = health_});
   status.version = MILLRACE_VERSION;
   status.pid = ::getpid();
   status.uptime_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
@@ -164,7 +165,8 @@ Result<BackendStatus> Operator::change_locked(const Place& place, const BackendC
                               .table = table_,
                               .orders = now->orders,
                               .workers = counters_,
-                              .addresses = now->addresses},
+                              .addresses = now->addresses,
+                              .health = health_},
                              now->snapshot().pools[place.pool]->backends[place.backend]);
 }
 

@@ -77,7 +77,8 @@ BackendStatus backend_status(const StatusSources& sources, const pool::Backend& 
       .active = sources.table.active(backend.id),
       .connect_failures = {},
       .bytes = {},
-      .connect_times = {}};
+      .connect_times = {},
+      .health_changes = {}};
   std::array<std::uint64_t, worker::kConnectTimes.size() + 1> classes{};
   std::uint64_t nanos = 0;
   for (const worker::Counters* worker : sources.workers) {
@@ -90,19 +91,38 @@ BackendStatus backend_status(const StatusSources& sources, const pool::Backend& 
     nanos += counters.connect_nanos.get();
     add(status.bytes, counters.traffic);
   }
+  if (sources.health != nullptr) {
+    const HealthLog::Counts counts = sources.health->counts(backend.id, backend.name);
+    for (unsigned i = 0; i < health::kCauses; ++i) {
+      add(status.health_changes, name(static_cast<health::Cause>(i)), counts[i]);
+    }
+  }
   ConnectTimes& times = status.connect_times;
+  times.total_seconds = static_cast<double>(nanos) / 1e9;
+  times.classes.assign(classes.begin(), classes.end());
   for (const std::uint64_t count : classes) times.count += count;
   if (times.count != 0) times.mean_ms = static_cast<double>(nanos) / 1e6 / static_cast<double>(times.count);
   times.mean_ms = rounded(times.mean_ms);
   times.p50_ms = rounded(quantile_ms(classes, 0.5));
   times.p99_ms = rounded(quantile_ms(classes, 0.99));
-  times.classes.assign(classes.begin(), classes.end());
   return status;
+}
+
+/// As a worker's picker does it: see Picker.
+bool failing_open(const pool::Pool& pool, const pool::BackendTable& table) {
+  bool any = false;
+  for (const pool::Backend& backend : pool.backends) {
+    if (backend.weight == 0 || table.barred(backend.id)) continue;
+    if (table.serves(backend.id)) return false;
+    any = true;
+  }
+  return any && pool.fail_open;
 }
 
 PoolStatus pool_status(const StatusSources& sources, std::uint32_t index) {
   const pool::Pool& pool = *sources.snapshot.pools[index];
   PoolStatus status{.name = pool.name, .balance = std::string(balance::name(pool.algorithm)), .backends = {}};
+  status.failing_open = !pool.retired && failing_open(pool, sources.table);
   if (!pool.retired) {
     for (const pool::Backend& backend : pool.backends) status.backends.push_back(backend_status(sources, backend));
   }
@@ -122,7 +142,22 @@ WorkerStatus worker_status(const worker::Counters& counters, std::size_t index) 
     status.connections += listener.begun.get();
     add(status.bytes, listener.traffic);
   }
+  status.busy_seconds = std::chrono::duration<double>(counters.busy.get()).count();
   return status;
+}
+
+void add_flows(Status& status, const worker::Counters& counters) {
+  status.forwarded_bytes.copy += counters.flows.bytes_copied.get();
+  status.forwarded_bytes.splice += counters.flows.bytes_spliced.get();
+  for (unsigned i = 0; i < flow::kCloseReasons; ++i) {
+    add(status.closes, flow::name(static_cast<flow::CloseReason>(i)),
+        counters.closed[i].get() + counters.udp.sessions_closed[i].get());
+  }
+  status.udp.datagrams.in += counters.udp.datagrams_from_clients.get();
+  status.udp.datagrams.out += counters.udp.datagrams_to_clients.get();
+  for (unsigned i = 0; i < worker::kDrops; ++i) {
+    add(status.udp.dropped, name(static_cast<worker::Drop>(i)), counters.udp.dropped[i].get());
+  }
 }
 
 }  // namespace
@@ -167,12 +202,12 @@ Status make_status(const StatusSources& sources) {
   }
   for (std::size_t i = 0; i < sources.workers.size(); ++i) {
     status.workers.push_back(worker_status(*sources.workers[i], i));
-    for (unsigned reason = 0; reason < flow::kCloseReasons; ++reason) {
-      const std::uint64_t count =
-          sources.workers[i]->closed[reason].get() + sources.workers[i]->udp.sessions_closed[reason].get();
-      add(status.closes, flow::name(static_cast<flow::CloseReason>(reason)), count);
-    }
+    add_flows(status, *sources.workers[i]);
   }
+  for (const ListenerStatus& listener : status.listeners) {
+    if (listener.protocol == "udp") status.udp.sessions += listener.active;
+  }
+  if (sources.health != nullptr) status.transitions = sources.health->recent();
   return status;
 }
 

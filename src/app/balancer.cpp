@@ -18,6 +18,7 @@
 #include "http.hpp"
 #include "listening.hpp"
 #include "millrace/admin/control_server.hpp"
+#include "millrace/admin/metrics.hpp"
 #include "millrace/admin/operator.hpp"
 #include "millrace/admin/protocol.hpp"
 #include "millrace/base/assert.hpp"
@@ -247,7 +248,7 @@ class Balancer {
     prober_->set_workers(workers);
     operator_ = std::make_unique<admin::Operator>(directory_, table_, workers,
                                                   ListeningSockets::addresses(sockets_->now(), *directory_.snapshot()),
-                                                  std::chrono::steady_clock::now());
+                                                  std::chrono::steady_clock::now(), &prober_->health_log());
     reloader_ = std::make_unique<Reloader>(Reloader::Parts{.file = file_,
                                                            .machine = machine_,
                                                            .capacity = capacity_,
@@ -280,7 +281,7 @@ class Balancer {
     http_ = HttpService::start(config_.admin,
                                {.ready = [this] { return accepting_.load(std::memory_order_relaxed); },
                                 .ask = [this](std::string_view request) { return admin::answer(request, *operator_); },
-                                .metrics = [] { return std::string(); }});
+                                .metrics = [this] { return admin::metrics_text(operator_->status()); }});
   }
 
   [[nodiscard]] LiveCounts live_counts() const {

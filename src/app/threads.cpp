@@ -123,6 +123,7 @@ void ProberThread::main(std::promise<std::string>& started) {
 }
 
 void ProberThread::on_transition(const health::Transition& transition) {
+  health_log_.note(transition, std::chrono::system_clock::now());
   const bool up = transition.to == pool::HealthState::up;
   log::event(up ? log::Level::info : log::Level::warn, up ? "backend_up" : "backend_down",
              {{"pool", transition.target.pool},

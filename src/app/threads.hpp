@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "capacity.hpp"
+#include "millrace/admin/health_log.hpp"
 #include "millrace/config/config.hpp"
 #include "millrace/health/prober.hpp"
 #include "millrace/io/uring_io.hpp"
@@ -27,6 +28,8 @@ class ProberThread : public worker::ProbeRequests {
   ProberThread(const config::Config& config, std::shared_ptr<const pool::Snapshot> snapshot, pool::BackendTable& table,
                const io::UringFeatures& features);
   ~ProberThread() override;
+
+  [[nodiscard]] const admin::HealthLog& health_log() const { return health_log_; }
 
   /// Empty, or what went wrong.
   [[nodiscard]] std::string start();
@@ -49,6 +52,7 @@ class ProberThread : public worker::ProbeRequests {
   std::vector<worker::Worker*> workers_;
   pool::BackendTable& table_;
   io::UringFeatures features_;
+  admin::HealthLog health_log_;
   std::unique_ptr<io::Io> io_;
   std::unique_ptr<health::Prober> prober_;
   std::thread thread_;

@@ -121,7 +121,7 @@ void TcpFlow::advance_receive(FlowContext& context, Side from) {
     source.starved = false;
     source.readable = true;
     source.small_moves = 0;
-    ++context.totals.promotions;
+    context.totals.promotions.add();
     return advance_splice(context, from);
   }
   // Near the end of the buffers nobody may queue more than one, so that a few slow readers cannot starve everyone.
@@ -129,7 +129,7 @@ void TcpFlow::advance_receive(FlowContext& context, Side from) {
   const bool scarce = group.free_count() < group.count() / 2;
   if (flying(source, OpKind::recv)) {
     if (source.pending.buffers() < (scarce ? 1U : kQueueHigh)) return;
-    if ((source.cancelling & (1U << static_cast<unsigned>(OpKind::recv))) == 0) ++context.totals.receive_pauses;
+    if ((source.cancelling & (1U << static_cast<unsigned>(OpKind::recv))) == 0) context.totals.receive_pauses.add();
     cancel(context, from, OpKind::recv);
   } else if (!source.starved && source.pending.buffers() <= (scarce ? 0U : kQueueLow)) {
     context.io.recv(begin(from, OpKind::recv), source.fd, source.expect_data);
@@ -175,7 +175,7 @@ void TcpFlow::wait_for_bytes(FlowContext& context, Side from) {
     source.coalesced = rests;
     if (rests) {
       source.resting = true;
-      ++context.totals.rests;
+      context.totals.rests.add();
       return coalescer.rest({{slot_, generation_}, static_cast<unsigned>(from)}, moved, context.now);
     }
   }
@@ -202,7 +202,7 @@ void TcpFlow::leave_splice(FlowContext& context, Side from) {
   source.burst = 0;
   source.expect_data = source.readable;
   source.starved = context.io.buffers().free_count() == 0;  // neither a pipe nor a buffer: wait for either
-  ++context.totals.demotions;
+  context.totals.demotions.add();
   advance_copy(context, from);
 }
 

@@ -116,7 +116,7 @@ void TcpFlow::on_recv(FlowContext& context, Side side, const io::Completion& com
   } else if (result == -ENOBUFS) {
     h.starved = true;
     h.expect_data = true;
-    ++context.totals.buffer_shortages;
+    context.totals.buffer_shortages.add();
     // With no buffer left at all, a pipe serves instead.
     const bool may_splice = options_->forwarding != Forwarding::copy;
     if (may_splice && context.io.buffers().free_count() == 0) h.way = Way::leaving_copy;
@@ -277,8 +277,8 @@ void TcpFlow::note_forwarded(FlowContext& context, Side from, std::uint32_t leng
   half(from).bytes_forwarded += length;
   spliced_ = spliced_ || spliced;
   last_activity_ = context.now;
-  (from == Side::client ? context.totals.bytes_from_client : context.totals.bytes_from_backend) += length;
-  (spliced ? context.totals.bytes_spliced : context.totals.bytes_copied) += length;
+  (from == Side::client ? context.totals.bytes_from_client : context.totals.bytes_from_backend).add(length);
+  (spliced ? context.totals.bytes_spliced : context.totals.bytes_copied).add(length);
   for (Traffic* traffic : {options_->traffic, backend_traffic_}) {
     if (traffic != nullptr) (from == Side::client ? traffic->from_clients : traffic->from_backends).add(length);
   }

@@ -123,7 +123,7 @@ void Probe::timer_fired() {
   if (settled_) {
     hurry_ = true;
   } else {
-    settle(Verdict::Kind::failure, established_ ? "no answer" : "connect timed out");
+    settle(Verdict::Kind::failure, Cause::timeout, established_ ? "no answer" : "connect timed out");
   }
   advance();
 }
@@ -187,7 +187,7 @@ void Probe::received(const io::Completion& completion) {
   } else if (is_udp()) {
     received_bytes({});  // an empty datagram looks like the end of a stream
   } else if (matched_ < target_.settings.expect.size()) {
-    settle(Verdict::Kind::failure, "closed before it answered");
+    settle(Verdict::Kind::failure, Cause::unexpected, "closed before it answered");
   }
 }
 
@@ -205,7 +205,7 @@ void Probe::compare(std::span<const std::byte> bytes) {
   const std::string& expect = target_.settings.expect;
   const std::size_t length = std::min(bytes.size(), expect.size() - matched_);
   if (length != 0 && std::memcmp(bytes.data(), expect.data() + matched_, length) != 0) {
-    settle(Verdict::Kind::failure, "unexpected answer");
+    settle(Verdict::Kind::failure, Cause::unexpected, "unexpected answer");
     return;
   }
   matched_ += length;
@@ -215,9 +215,9 @@ void Probe::compare(std::span<const std::byte> bytes) {
 void Probe::judge_answer(std::span<const std::byte> datagram) {
   const std::string_view answer(reinterpret_cast<const char*>(datagram.data()), datagram.size());
   if (answer.starts_with(target_.settings.expect)) {
-    settle(Verdict::Kind::success, "probe succeeded");
+    settle(Verdict::Kind::success, Cause::succeeded, "probe succeeded");
   } else {
-    settle(Verdict::Kind::failure, "unexpected answer");
+    settle(Verdict::Kind::failure, Cause::unexpected, "unexpected answer");
   }
 }
 
@@ -235,7 +235,7 @@ void Probe::talk() {
   const std::string& send = target_.settings.send;
   const std::string& expect = target_.settings.expect;
   if (sent_ == send.size() && matched_ == expect.size()) {
-    settle(Verdict::Kind::success, "probe succeeded");
+    settle(Verdict::Kind::success, Cause::succeeded, "probe succeeded");
     return;
   }
   if (sent_ < send.size() && !in_flight(OpKind::send)) {
@@ -286,19 +286,20 @@ void Probe::linger() {
   if (!in_flight(OpKind::recv)) io_.recv(arm(OpKind::recv), fd_, false);
 }
 
-void Probe::settle(Verdict::Kind kind, std::string reason) {
+void Probe::settle(Verdict::Kind kind, Cause cause, std::string reason) {
   if (settled_) return;
   settled_ = true;
   deadline_ = kNever;
-  verdict_ = Verdict{.kind = kind, .reason = std::move(reason)};
+  verdict_ = Verdict{.kind = kind, .cause = cause, .reason = std::move(reason)};
 }
 
 void Probe::settle_error(int error) {
   if (settled_) return;
   if (is_local_fault(error, target_.endpoint)) {
-    settle(Verdict::Kind::local_fault, describe(error));
+    settle(Verdict::Kind::local_fault, Cause::other, describe(error));
   } else {
-    settle(Verdict::Kind::failure, is_udp() ? udp_failure_reason(error) : failure_reason(error, established_));
+    settle(Verdict::Kind::failure, cause_of(error),
+           is_udp() ? udp_failure_reason(error) : failure_reason(error, established_));
   }
 }
 

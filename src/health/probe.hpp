@@ -13,6 +13,7 @@
 #include <string>
 
 #include "millrace/base/time.hpp"
+#include "millrace/health/cause.hpp"
 #include "millrace/health/target.hpp"
 #include "millrace/io/io.hpp"
 
@@ -24,6 +25,7 @@ struct Verdict {
     failure,      // the backend's fault
     local_fault,  // this machine is short of something: no word about the backend
   } kind = Kind::success;
+  Cause cause = Cause::succeeded;
   std::string reason;
 };
 
@@ -76,7 +78,7 @@ class Probe {
   void wind_up();
   [[nodiscard]] bool lingers() const;
   void linger();
-  void settle(Verdict::Kind kind, std::string reason);
+  void settle(Verdict::Kind kind, Cause cause, std::string reason);
   void settle_error(int error);
 
   io::Io& io_;

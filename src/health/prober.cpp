@@ -180,7 +180,7 @@ void Prober::inherit(TargetState& heir, const TargetState& from) {
     wheel_.arm(heir.ejection_over, heir.fsm.ejected_until());
   }
   if (settings.active) return schedule(heir, io_.now());
-  apply(heir, heir.fsm.unprobed(), "no probes any more");
+  apply(heir, heir.fsm.unprobed(), Cause::unprobed, "no probes any more");
 }
 
 // ---- other threads ----
@@ -273,7 +273,7 @@ void Prober::run_timers() {
         if (t.target.settings.active) {
           schedule(t, now);
         } else {
-          apply(t, t.fsm.restore(now), "ejection over");
+          apply(t, t.fsm.restore(now), Cause::ejection_over, "ejection over");
         }
         break;
       case Alarm::Kind::probe: {
@@ -404,7 +404,7 @@ void Prober::judge(TargetState& t, const Verdict& verdict) {
   count(success ? counters_.succeeded : counters_.failed);
   const bool suspected = std::exchange(t.suspect, false);
   const bool failures_stand = table_.failures(t.target.id) >= t.target.settings.passive_failures;
-  apply(t, t.fsm.probed(success, io_.now()), verdict.reason);
+  apply(t, t.fsm.probed(success, io_.now()), verdict.cause, verdict.reason);
   if (!suspected) return;
   if (!success && failures_stand && t.fsm.state() == HealthState::up) eject(t);
   // This verdict answers every request made until now.
@@ -433,10 +433,11 @@ void Prober::eject(TargetState& t) {
     count(counters_.ejections_refused);
     return;
   }
-  apply(t, t.fsm.eject(io_.now(), settings.ejection), fmt::format("{} failures in a row", settings.passive_failures));
+  apply(t, t.fsm.eject(io_.now(), settings.ejection), Cause::failures,
+        fmt::format("{} failures in a row", settings.passive_failures));
 }
 
-void Prober::apply(TargetState& t, const std::optional<HealthFsm::Flip>& flip, const std::string& reason) {
+void Prober::apply(TargetState& t, const std::optional<HealthFsm::Flip>& flip, Cause cause, const std::string& reason) {
   if (!flip) return;
   PoolState& pool = t.pool;
   if (flip->from == HealthState::ejected) {
@@ -450,7 +451,8 @@ void Prober::apply(TargetState& t, const std::optional<HealthFsm::Flip>& flip, c
   }
   if (flip->to == HealthState::up) table_.clear_failures(t.target.id);
   table_.set_health(t.target.id, flip->to);
-  if (observer_) observer_(Transition{.target = t.target, .from = flip->from, .to = flip->to, .reason = reason});
+  if (observer_)
+    observer_(Transition{.target = t.target, .from = flip->from, .to = flip->to, .cause = cause, .reason = reason});
 }
 
 }  // namespace millrace::health

@@ -209,6 +209,7 @@ void UdpRelay::forward_request(std::uint32_t number, io::BufferId buffer, Instan
   if (session == nullptr) return drop(buffer, datagrams, refusal);
   sessions_.note_request(*session, datagrams, now);
   if (const std::optional<Drop> problem = ensure_routed(*session, now)) {
+    count_refusal(session->listener, *problem == Drop::no_backend ? Refusal::no_backend : Refusal::local_error);
     end(*session, CloseReason::no_backend, now);
     return drop(buffer, datagrams, *problem);
   }
@@ -233,26 +234,30 @@ UdpSession* UdpRelay::session_for(const flow::ClientKey& key, std::uint32_t list
 }
 
 UdpSession* UdpRelay::open(const flow::ClientKey& key, std::uint32_t listener, Instant now, Drop& problem) {
-  const auto refuse = [&problem](Drop reason) -> UdpSession* {
+  const auto refuse = [&](Refusal refusal, Drop reason) -> UdpSession* {
+    count_refusal(listener, refusal);
     problem = reason;
     return nullptr;
   };
-  if (stopping_) return refuse(Drop::stopping);
+  if (stopping_) {
+    problem = Drop::stopping;
+    return nullptr;
+  }
   Access::Entry entry;
   if (shared_.access.guards(listener)) {
     // Before admit(), so that nobody is evicted for a client that may not come in.
     entry = shared_.access.enter(listener, key.client, now);
-    if (entry.refusal) return refuse(drop_of(*entry.refusal));
+    if (entry.refusal) return refuse(*entry.refusal, drop_of(*entry.refusal));
   }
   if (!admit(listener)) {
     shared_.access.leave(listener, entry.hold);
-    return refuse(Drop::session_limit);
+    return refuse(Refusal::no_slot, Drop::session_limit);
   }
   UdpSession* session = sessions_.open(key, listener, now);
   if (session == nullptr) {
     shared_.admission.release_session(listener);
     shared_.access.leave(listener, entry.hold);
-    return refuse(Drop::session_limit);
+    return refuse(Refusal::no_slot, Drop::session_limit);
   }
   session->source_hold = entry.hold;
   counters_.sessions.add();

@@ -166,6 +166,7 @@ class UdpRelay {
   void give_up(Message& message, Drop reason);
   void drop(io::BufferId buffer, std::uint64_t datagrams, Drop reason);
   void count_drop(Drop reason, std::uint64_t datagrams);
+  void count_refusal(std::uint32_t listener, Refusal refusal);
   void flush();
   void adapt_gathering(Instant now);
   void note_sent(flow::UdpSession& session, const Message& message);

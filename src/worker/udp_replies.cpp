@@ -267,6 +267,11 @@ void UdpRelay::drop(io::BufferId buffer, std::uint64_t datagrams, Drop reason) {
   outbox_.drop(buffer);
 }
 
+/// Of a client that gets no session, or loses it before its datagram is on the way.
+void UdpRelay::count_refusal(std::uint32_t listener, Refusal refusal) {
+  shared_.counters.listeners[listener].refused[static_cast<std::size_t>(refusal)].add();
+}
+
 void UdpRelay::count_drop(Drop reason, std::uint64_t datagrams) {
   counters_.dropped[static_cast<std::size_t>(reason)].add(datagrams);
 }

@@ -69,8 +69,12 @@ Worker::Worker(io::Io& io, std::shared_ptr<const pool::Snapshot> snapshot, pool:
       timers_(io.now()),
       pipes_(io, options.pipes, std::min(options.pipes, kPipesKept)),
       coalescer_(options.coalesce),
-      context_{
-          .io = io, .timers = timers_, .pipes = pipes_, .coalescer = coalescer_, .totals = totals_, .now = io.now()},
+      context_{.io = io,
+               .timers = timers_,
+               .pipes = pipes_,
+               .coalescer = coalescer_,
+               .totals = counters_.flows,
+               .now = io.now()},
       pools_(*snapshot_, table, options.index),
       access_(std::make_unique<Access>(*snapshot_, source_limits)),
       records_(std::make_unique<AccessRecords>(options.access_log, options.index, options.slots)),
@@ -99,6 +103,7 @@ std::size_t Worker::connection_bytes() {
 }
 
 void Worker::start() {
+  counters_.busy.begin();
   context_.now = io_.now();
   started_ = true;
   for (ListenerState& listener : listeners_) reconcile(listener);
@@ -126,6 +131,7 @@ bool Worker::pass(Instant wait_until) {
   mailbox_.close();
   pipes_.trim();
   static_cast<void>(io_.turn(io_.now()));  // the last closes
+  counters_.busy.end();
   return false;
 }
 

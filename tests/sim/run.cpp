@@ -344,9 +344,9 @@ RunResult Run::go() {
   for (const Machine& machine : machines_) {
     const flow::FlowTotals& totals = machine.worker->totals();
     result.flows += machine.worker->counters().accepted.get();
-    result.bytes += totals.bytes_copied + totals.bytes_spliced;
-    result.spliced += totals.bytes_spliced;
-    result.rests += totals.rests;
+    result.bytes += totals.bytes_copied.get() + totals.bytes_spliced.get();
+    result.spliced += totals.bytes_spliced.get();
+    result.rests += totals.rests.get();
     result.turns += machine.sim->turns();
     result.sessions += machine.worker->counters().udp.sessions.get();
   }

@@ -80,9 +80,10 @@ class Operator {
   /// Applies the file, or only tells what that would change; the error says why nothing has changed.
   using Reload = std::function<Result<ReloadReport>(bool plan)>;
 
-  /// `table` and `workers` must outlive it. `addresses`: by listener.
+  /// `table` and `workers` must outlive it. `addresses`: by listener. `health` too, if it
+  /// is not null.
   Operator(pool::Directory directory, pool::BackendTable& table, std::vector<worker::Worker*> workers,
-           std::vector<std::vector<std::string>> addresses, Instant started);
+           std::vector<std::vector<std::string>> addresses, Instant started, const HealthLog* health = nullptr);
 
   /// How reload() does it; before anybody calls that.
   void set_reload(Reload reload) { reload_ = std::move(reload); }
@@ -145,6 +146,7 @@ class Operator {
   std::vector<worker::Worker*> workers_;
   std::vector<const worker::Counters*> counters_;
   Instant started_;
+  const HealthLog* health_;
   Reload reload_;
   std::mutex changing_;     // held by whoever changes something, for as long as that takes
   bool unsettled_ = false;  // a worker did not answer: nobody knows which snapshot it has

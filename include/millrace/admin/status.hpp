@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "millrace/admin/health_log.hpp"
 #include "millrace/pool/backend_table.hpp"
 #include "millrace/pool/snapshot.hpp"
 #include "millrace/worker/counters.hpp"
@@ -30,7 +31,7 @@ struct ListenerStatus {
   std::string pool;
   std::uint64_t active = 0;       // connections that were taken on and have not ended; udp: sessions
   std::uint64_t connections = 0;  // since the start; udp: sessions
-  Reasons refused{};              // tcp
+  Reasons refused{};              // udp: messages of clients that got no session
   Bytes bytes{};
 };
 
@@ -40,7 +41,8 @@ struct ConnectTimes {
   double mean_ms = 0;
   double p50_ms = 0;  // estimated from classes of times
   double p99_ms = 0;
-  std::vector<std::uint64_t> classes;  // counts by class; the difference of two tells how long recent ones took
+  double total_seconds = 0;              // of all together
+  std::vector<std::uint64_t> classes{};  // how many, by class: see worker::kConnectTimes
 };
 
 /// What an operator said about a backend.
@@ -58,11 +60,13 @@ struct BackendStatus {
   Reasons connect_failures{};
   Bytes bytes{};
   ConnectTimes connect_times{};
+  Reasons health_changes{};  // by health::Cause
 };
 
 struct PoolStatus {
   std::string name;
   std::string balance;
+  bool failing_open = false;  // none of its backends is up, so all are tried
   std::vector<BackendStatus> backends;
 };
 
@@ -71,6 +75,19 @@ struct WorkerStatus {
   std::uint64_t active = 0;
   std::uint64_t connections = 0;  // since the start
   Bytes bytes{};
+  double busy_seconds = 0;  // its thread ran on a CPU
+};
+
+/// How TCP bytes were moved, both ways together.
+struct ForwardedBytes {
+  std::uint64_t copy = 0;
+  std::uint64_t splice = 0;
+};
+
+struct UdpStatus {
+  std::uint64_t sessions = 0;  // open now
+  Bytes datagrams{};           // received from clients, sent to them
+  Reasons dropped{};
 };
 
 /// How the last attempt to apply the file again went.
@@ -90,6 +107,9 @@ struct Status {
   std::vector<PoolStatus> pools;
   std::vector<WorkerStatus> workers;
   Reasons closes{};  // of connections and sessions
+  ForwardedBytes forwarded_bytes{};
+  UdpStatus udp{};
+  std::vector<HealthChange> transitions;  // the last ones, oldest first
 };
 
 /// What a status is made of. Everything must outlive the call only.
@@ -99,6 +119,7 @@ struct StatusSources {
   std::span<const Order> orders;  // by row
   std::span<const worker::Counters* const> workers;
   std::span<const std::vector<std::string>> addresses;  // by listener
+  const HealthLog* health = nullptr;                    // may be null
 };
 
 /// All but version, pid and time.

@@ -51,19 +51,6 @@ struct FlowOptions {
   bool tcp_info = false;       // of every flow, not only of those that are worth the system calls
 };
 
-/// Sums over all flows of a worker; written by its thread only.
-struct FlowTotals {
-  std::uint64_t bytes_from_client = 0;   // forwarded to backends
-  std::uint64_t bytes_from_backend = 0;  // forwarded to clients
-  std::uint64_t bytes_copied = 0;
-  std::uint64_t bytes_spliced = 0;
-  std::uint64_t promotions = 0;
-  std::uint64_t demotions = 0;
-  std::uint64_t rests = 0;             // of bulk directions, in the coalescer
-  std::uint64_t receive_pauses = 0;    // back-pressure stopped a receive
-  std::uint64_t buffer_shortages = 0;  // a receive ended for lack of a buffer
-};
-
 /// What a flow may use. One per worker.
 struct FlowContext {
   io::Io& io;

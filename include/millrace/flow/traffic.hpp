@@ -1,5 +1,6 @@
 #pragma once
-// Traffic: bytes that were forwarded for somebody, on one worker; written by its thread only, readable by any.
+// What was forwarded on one worker; written by its thread only, readable by any. Traffic: the bytes for somebody.
+// FlowTotals: of all its flows, and how.
 
 #include "millrace/base/counter.hpp"
 
@@ -8,6 +9,19 @@ namespace millrace::flow {
 struct Traffic {
   Counter from_clients;   // to backends
   Counter from_backends;  // to clients
+};
+
+/// Sums over all flows of a worker; written by its thread only.
+struct FlowTotals {
+  Counter bytes_from_client;   // forwarded to backends
+  Counter bytes_from_backend;  // forwarded to clients
+  Counter bytes_copied;
+  Counter bytes_spliced;
+  Counter promotions;
+  Counter demotions;
+  Counter rests;             // of bulk directions, in the coalescer
+  Counter receive_pauses;    // back-pressure stopped a receive
+  Counter buffer_shortages;  // a receive ended for lack of a buffer
 };
 
 }  // namespace millrace::flow

@@ -39,6 +39,7 @@
 #include "millrace/base/slab.hpp"
 #include "millrace/base/time.hpp"
 #include "millrace/base/timer_wheel.hpp"
+#include "millrace/health/cause.hpp"
 #include "millrace/health/health_fsm.hpp"
 #include "millrace/health/target.hpp"
 #include "millrace/io/io.hpp"
@@ -52,7 +53,8 @@ struct Verdict;
 struct Transition {
   const Target& target;
   pool::HealthState from;
-  pool::HealthState to;
+  pool::HealthState to;  // outcome(cause)
+  Cause cause;
   std::string reason;  // "connect refused", "no answer", "3 failures in a row", "probe succeeded", …
 };
 
@@ -154,7 +156,7 @@ class Prober {
   void judge(TargetState& t, const Verdict& verdict);
   void postpone(TargetState& t, const Verdict& verdict);
   void eject(TargetState& t);
-  void apply(TargetState& t, const std::optional<HealthFsm::Flip>& flip, const std::string& reason);
+  void apply(TargetState& t, const std::optional<HealthFsm::Flip>& flip, Cause cause, const std::string& reason);
 
   io::Io& io_;
   pool::BackendTable& table_;

@@ -8,6 +8,7 @@
 
 #include "millrace/base/counter.hpp"
 #include "millrace/base/stable_array.hpp"
+#include "millrace/base/thread_clock.hpp"
 #include "millrace/base/time.hpp"
 #include "millrace/flow/close_reason.hpp"
 #include "millrace/flow/traffic.hpp"
@@ -101,10 +102,10 @@ struct TcpCounters {
 
 /// Of one listener. What is open now is `begun` less `ended`; to see no more ended than begun, read `ended` first.
 struct alignas(64) ListenerCounters {
-  Counter accepted;  // TCP
-  Counter begun;     // connections that were taken on; UDP: sessions
-  Counter ended;     // of those
-  std::array<Counter, kRefusals> refused;
+  Counter accepted;                        // TCP
+  Counter begun;                           // connections that were taken on; UDP: sessions
+  Counter ended;                           // of those
+  std::array<Counter, kRefusals> refused;  // UDP: messages of clients that got no session
   flow::Traffic traffic;
   TcpCounters tcp;  // of the clients' connections
 };
@@ -137,6 +138,8 @@ struct Counters {
   Counter late_completions;  // for a slot that has been reused; must stay 0
   std::array<Counter, flow::kCloseReasons> closed;
   UdpCounters udp;
+  flow::FlowTotals flows;
+  ThreadClock busy;
   // Grown by the thread that changes the configuration, before any worker hears of it.
   StableArray<ListenerCounters> listeners;  // by index
   StableArray<BackendCounters> backends;    // by row

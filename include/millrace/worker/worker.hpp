@@ -105,7 +105,7 @@ class Worker {
   [[nodiscard]] std::uint32_t sessions() const;          // UDP
   [[nodiscard]] std::uint32_t upstream_sockets() const;  // UDP; open ones
   [[nodiscard]] const flow::PipePool& pipes() const { return pipes_; }
-  [[nodiscard]] const flow::FlowTotals& totals() const { return totals_; }
+  [[nodiscard]] const flow::FlowTotals& totals() const { return counters_.flows; }
   /// Of one connection, for sizing and tests.
   [[nodiscard]] static std::size_t connection_bytes();
 
@@ -164,7 +164,6 @@ class Worker {
   TimerWheel timers_;
   flow::PipePool pipes_;
   flow::Coalescer coalescer_;
-  flow::FlowTotals totals_;
   flow::FlowContext context_;
   std::deque<flow::FlowOptions> flow_options_;  // by listener; flows point to them
   Pools pools_;

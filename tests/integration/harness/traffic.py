@@ -5,6 +5,7 @@ import socket
 from .backends import name_server
 from .config import make_config
 from .datagrams import echo
+from .http import HttpClient
 from .sockets import ask
 
 _PROBES = {"type": "tcp", "interval": "200ms", "timeout": "200ms"}
@@ -17,6 +18,7 @@ def config_of_everything(backend, udp_backend, folder):
         [backend(name_server, name="a")],
         listener={"bind": ["127.0.0.1:0", "[::1]:0", f"unix:{folder / 'front.sock'}"]},
         health=_PROBES,
+        admin={"http": "127.0.0.1:0"},
         more_listeners={"spliced": {"forwarding": "splice"}, "copied": {"forwarding": "copy"},
                         "local": {"pool": "local"}, "dns": {"protocol": "udp", "bind": "*:0", "pool": "dns"}},
     ) + f"""
@@ -38,6 +40,8 @@ def assert_everything_works(running):
             client.connect((host, address[1]))
             client.send(b"question")
             assert client.recv(100) == b"question"
+    metrics = HttpClient(running.http_address).get("/metrics")
+    assert metrics.status == 200 and b"millrace_worker_busy_seconds_total" in metrics.body
     # no_probes: a UDP pool that nothing is known of.
     unexpected = [event for event in running.events
                   if event["level"] in ("warn", "error") and event["event"] not in ("backlog_cut", "no_probes")]

@@ -94,6 +94,7 @@ class Bench {
     }
     auto note = [this](const Transition& t) {
       CHECK(table.health(t.target.id) == t.to);
+      CHECK(outcome(t.cause) == t.to);
       seen.push_back({t.target.backend, t.from, t.to, t.reason, io.now()});
     };
     return Prober(io, table, std::move(list), seed, note, max_probes);
