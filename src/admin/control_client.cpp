@@ -60,27 +60,48 @@ ControlClient::~ControlClient() {
 }
 
 Result<std::string> ControlClient::ask(std::string_view request) {
+  send(request);
+  for (;;) {
+    if (std::optional<std::string> answer = line()) return std::move(*answer);
+    if (std::optional<Error> problem = receive(0)) return std::move(*problem);
+  }
+}
+
+void ControlClient::send(std::string_view request) {
   const std::string line = std::string(request) + '\n';
   std::string_view left = line;
   while (!left.empty()) {
     const ssize_t sent = ::send(fd_, left.data(), left.size(), MSG_NOSIGNAL);
     // It may have answered and closed before it took the request: the answer says why.
-    if (sent <= 0) break;
+    if (sent <= 0) return;
     left.remove_prefix(static_cast<std::size_t>(sent));
   }
-  std::size_t end = std::string::npos;
-  while ((end = received_.find('\n')) == std::string::npos) {
-    std::array<char, 65536> buffer{};
-    const ssize_t got = ::recv(fd_, buffer.data(), buffer.size(), 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return Error{fmt::format("no answer from {}: {}", path_, ::strerrordesc_np(errno))};
-    if (got == 0) return Error{fmt::format("{} was closed before it answered; did the balancer end?", path_)};
+}
+
+Result<std::optional<std::string>> ControlClient::take() {
+  if (std::optional<Error> problem = receive(MSG_DONTWAIT)) return std::move(*problem);
+  return line();
+}
+
+std::optional<Error> ControlClient::receive(int flags) {
+  std::array<char, 65536> buffer;
+  const ssize_t got = ::recv(fd_, buffer.data(), buffer.size(), flags);
+  if (got > 0) {
     received_.append(buffer.data(), static_cast<std::size_t>(got));
-    if (received_.size() > kAnswerBytesMax) return Error{fmt::format("the answer of {} does not end", path_)};
+    if (received_.size() <= kAnswerBytesMax) return std::nullopt;
+    return Error{fmt::format("the answer of {} does not end", path_)};
   }
-  std::string answer = received_.substr(0, end);
+  if (got == 0) return Error{fmt::format("{} was closed before it answered; did the balancer end?", path_)};
+  if (errno == EINTR || ((flags & MSG_DONTWAIT) != 0 && errno == EAGAIN)) return std::nullopt;
+  return Error{fmt::format("no answer from {}: {}", path_, ::strerrordesc_np(errno))};
+}
+
+std::optional<std::string> ControlClient::line() {
+  const std::size_t end = received_.find('\n');
+  if (end == std::string::npos) return std::nullopt;
+  std::string found = received_.substr(0, end);
   received_.erase(0, end + 1);
-  return answer;
+  return found;
 }
 
 }  // namespace millrace::admin

@@ -210,6 +210,9 @@ BackendStatus make_backend_status(const StatusSources& sources, const pool::Back
 
 Status make_status(const StatusSources& sources) {
   Status status;
+  for (const Nanos bound : worker::kConnectTimes) {
+    status.connect_bounds_ms.push_back(std::chrono::duration<double, std::milli>(bound).count());
+  }
   for (std::size_t i = 0; i < sources.snapshot.listeners.size(); ++i) {
     ListenerStatus listener = listener_status(sources, i);
     // What the file has no more is shown for as long as it has connections.

@@ -15,6 +15,7 @@
 #include "doctor.hpp"
 #include "millrace/config/config.hpp"
 #include "millrace/import/import.hpp"
+#include "top/top.hpp"
 
 namespace millrace::app {
 
@@ -33,6 +34,7 @@ struct Options {
   bool json = false;
   importer::Dialect dialect = importer::Dialect::haproxy;
   ControlTarget control;
+  double interval_seconds = 1;  // of top
   BackendOrder order;
   ConnectionsWanted connections;
   std::string connection;  // to kill
@@ -158,8 +160,18 @@ CLI::App* add_control(CLI::App& app, Options& options, const std::string& name, 
   return command;
 }
 
+void add_top(CLI::App& app, Options& options) {
+  CLI::App* top = app.add_subcommand("top", "Watch a running balancer, live in the terminal");
+  top->add_option("--socket", options.control.socket, "The control socket of the balancer")->capture_default_str();
+  const std::map<std::string, double> units = {{"ms", 0.001}, {"s", 1}};
+  top->add_option("--interval", options.interval_seconds, "How often to look, 100ms to 10s (default 1s)")
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED, "DURATION"))
+      ->check(CLI::Range(0.1, 10.0));
+}
+
 void add_control_commands(CLI::App& app, Options& options) {
   add_control(app, options, "status", "Show listeners, pools and backends of a running balancer");
+  add_top(app, options);
   CLI::App* backend = add_control(app, options, "backend", "Change one backend of a running balancer now");
   backend->add_option("BACKEND", options.order.backend, "POOL/NAME")->required();
   backend
@@ -191,6 +203,9 @@ void add_control_commands(CLI::App& app, Options& options) {
 int run_control_command(const CLI::App& app, const Options& options) {
   if (app.got_subcommand("status")) return show_status(options.control);
   if (app.got_subcommand("backend")) return change_backend(options.control, options.order);
+  if (app.got_subcommand("top")) {
+    return top::run_top({.socket = options.control.socket, .interval_seconds = options.interval_seconds});
+  }
   if (app.got_subcommand("reload")) return reload(options.control, options.plan);
   if (app.got_subcommand("why")) return explain_choice(options.control, options.client, options.listener);
   if (!options.connection.empty()) return kill_connection(options.control, options.connection);

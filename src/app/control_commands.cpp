@@ -11,6 +11,7 @@
 #include <optional>
 #include <thread>
 
+#include "control_answer.hpp"
 #include "millrace/admin/control_client.hpp"
 #include "millrace/admin/json.hpp"
 #include "millrace/admin/protocol.hpp"
@@ -37,19 +38,6 @@ bool use_colours() {
          std::getenv("NO_COLOR") == nullptr;  // NOLINT(concurrency-mt-unsafe): one thread
 }
 
-/// Of a message that may have several.
-std::string printable_lines(const std::string& text) {
-  std::string out;
-  std::size_t from = 0;
-  for (;;) {
-    const std::size_t end = text.find('\n', from);
-    out += admin::printable(std::string_view(text).substr(from, end - from));
-    if (end == std::string::npos) return out;
-    out += '\n';
-    from = end + 1;
-  }
-}
-
 /// The result of a command; empty after its problem has been printed.
 std::optional<json> ask(admin::ControlClient& client, json request) {
   request["version"] = admin::kProtocolVersion;
@@ -58,14 +46,9 @@ std::optional<json> ask(admin::ControlClient& client, json request) {
     fail(line.error());
     return std::nullopt;
   }
-  const json answer = json::parse(line.value(), nullptr, false);
-  if (!answer.is_object() || !answer.contains("ok")) {
-    fail("the balancer's answer is not understood; are its version and this one the same?");
-    return std::nullopt;
-  }
-  if (answer["ok"] == true && answer.contains("result")) return answer["result"];
-  const json error = answer.value("error", json::object());
-  fail(error.is_object() ? printable_lines(error.value("message", "it failed")) : "it failed");
+  Result<json> result = result_of(line.value());
+  if (result) return std::move(result).value();
+  fail(result.error());
   return std::nullopt;
 }
 

@@ -99,6 +99,8 @@ def test_totals_are_what_clients_counted(operated, backend, status, forwarding, 
     assert sum(entry["connections"] for entry in of_backends) == len(sizes)
     assert {way: sum(entry["bytes"][way] for entry in of_backends) for way in total} == total
     assert sum(entry["connect_times"]["count"] for entry in of_backends) == len(sizes)
+    assert sum(sum(entry["connect_times"]["classes"]) for entry in of_backends) == len(sizes)
+    assert {len(entry["connect_times"]["classes"]) for entry in of_backends} == {len(seen["connect_bounds_ms"]) + 1}
     assert {entry["active"] for entry in of_backends} == {0}
     assert sum(worker["connections"] for worker in seen["workers"]) == len(sizes)
     assert sum(seen["closes"].values()) == len(sizes)

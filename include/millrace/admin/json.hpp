@@ -25,8 +25,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(HealthChange, time, pool, backen
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(LastReload, ok, error)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(AccessLogStatus, lines, dropped, lost)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Status, version, pid, started, uptime_seconds, max_connections,
-                                                generation, last_reload, listeners, pools, workers, closes,
-                                                forwarded_bytes, udp, access_log, transitions)
+                                                generation, last_reload, connect_bounds_ms, listeners, pools, workers,
+                                                closes, forwarded_bytes, udp, access_log, transitions)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(KeyChange, key, before, after)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(NamedChange, name, keys)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(PoolChange, name, keys, backends_added, backends_removed,

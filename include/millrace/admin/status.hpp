@@ -118,6 +118,7 @@ struct Status {
   std::uint64_t max_connections = 0;  // of all TCP listeners together
   std::uint64_t generation = 1;       // of the configuration: one more with each reload
   LastReload last_reload{};
+  std::vector<double> connect_bounds_ms;  // of the classes of connect times; one more is for what took longer
   std::vector<ListenerStatus> listeners;
   std::vector<PoolStatus> pools;
   std::vector<WorkerStatus> workers;
