@@ -26,11 +26,15 @@ bool TcpFlow::flying(const Half& half, OpKind kind) {
   return (half.in_flight & (1U << static_cast<unsigned>(kind))) != 0;
 }
 
+io::OpTag TcpFlow::tag_of(Side side, OpKind kind) const {
+  return io::OpTag(kind, static_cast<unsigned>(side), generation_, slot_);
+}
+
 io::OpTag TcpFlow::begin(Side side, OpKind kind) {
   Half& h = half(side);
   MILLRACE_ASSERT(!flying(h, kind), "two operations of a kind on one half");
   h.in_flight = static_cast<std::uint16_t>(h.in_flight | (1U << static_cast<unsigned>(kind)));
-  return io::OpTag(kind, static_cast<unsigned>(side), generation_, slot_);
+  return tag_of(side, kind);
 }
 
 void TcpFlow::cancel(FlowContext& context, Side side, OpKind kind) {
@@ -38,7 +42,7 @@ void TcpFlow::cancel(FlowContext& context, Side side, OpKind kind) {
   const auto bit = static_cast<std::uint16_t>(1U << static_cast<unsigned>(kind));
   if ((h.in_flight & bit) == 0 || (h.cancelling & bit) != 0) return;
   h.cancelling = static_cast<std::uint16_t>(h.cancelling | bit);
-  context.io.cancel(io::OpTag(kind, static_cast<unsigned>(side), generation_, slot_));
+  context.io.cancel(tag_of(side, kind));
 }
 
 void TcpFlow::cancel_all(FlowContext& context) {
@@ -107,6 +111,7 @@ void TcpFlow::advance_copy(FlowContext& context, Side from) {
     sink.sending = 0;
     for (std::size_t i = 0; i < count; ++i) sink.sending += static_cast<std::uint32_t>(slices[i].size());
     context.io.send(begin(other(from), OpKind::send), sink.fd, std::span(slices).first(count));
+    if (source.eof_seen) tell_last_send(context, from);
   }
   advance_receive(context, from);
 }
@@ -209,6 +214,13 @@ void TcpFlow::leave_splice(FlowContext& context, Side from) {
 void TcpFlow::stop_reading(FlowContext& context, Side from) {
   cancel(context, from, OpKind::recv);
   cancel(context, from, OpKind::poll_in);
+}
+
+/// Data and end of stream often come together: then they leave together as well, and the peer is woken once.
+void TcpFlow::tell_last_send(FlowContext& context, Side from) const {
+  const Half& sink = half(other(from));
+  if (!flying(sink, OpKind::send) || sink.sending != half(from).pending.bytes()) return;
+  context.io.send_is_last(tag_of(other(from), OpKind::send));
 }
 
 void TcpFlow::pass_on_fin(FlowContext& context, Side from) {

@@ -238,6 +238,7 @@ void TcpFlow::note_end_of_stream(FlowContext& context, Side side) {
   }
   h.eof_seen = true;
   last_activity_ = context.now;
+  tell_last_send(context, side);
   note_reason(side == Side::client ? CloseReason::client_fin : CloseReason::backend_fin);
 }
 

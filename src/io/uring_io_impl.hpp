@@ -28,6 +28,7 @@ class UringIo final : public Io {
   void connect(OpTag tag, Fd fd, const net::Endpoint& remote) override;
   void recv(OpTag tag, Fd fd, bool expect_data) override;
   void send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) override;
+  void send_is_last(OpTag tag) override;
   void splice(OpTag tag, Fd from, Fd to, std::size_t length) override;
   void poll(OpTag tag, Fd fd, PollFor what) override;
   void recv_datagrams(OpTag tag, Fd fd) override;
@@ -93,6 +94,7 @@ class UringIo final : public Io {
   std::vector<std::byte> quote_;  // of the error that was taken last
   Ring ring_;
   std::vector<Completion> batch_;
+  io_uring_sqe* newest_send_ = nullptr;  // may have been submitted, and its entry may be another operation's by now
   Instant now_;
   Instant trim_at_ = kNever;  // set while a burst has left memory that may not be needed any more
   Nanos gather_time_{0};

@@ -75,19 +75,21 @@ void UringIo::recv(OpTag tag, Fd fd, bool expect_data) {
 
 void UringIo::send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) {
   MILLRACE_ASSERT(!slices.empty() && slices.size() <= kMaxSlices, "1 to kMaxSlices slices");
-  constexpr std::uint32_t kFlags = MSG_NOSIGNAL | MSG_WAITALL;
+  if (slices.size() > 1 && scratch_.messages_full()) submit();
+  newest_send_ = entry(tag, slices.size() == 1 ? IORING_OP_SEND : IORING_OP_SENDMSG, fd);
+  newest_send_->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
   if (slices.size() == 1) {
-    io_uring_sqe* sqe = entry(tag, IORING_OP_SEND, fd);
-    sqe->addr = address_of(slices[0].data());
-    sqe->len = static_cast<std::uint32_t>(slices[0].size());
-    sqe->msg_flags = kFlags;
-    return;
+    newest_send_->addr = address_of(slices[0].data());
+    newest_send_->len = static_cast<std::uint32_t>(slices[0].size());
+  } else {
+    newest_send_->addr = address_of(scratch_.message(slices));
+    newest_send_->len = 1;
   }
-  if (scratch_.messages_full()) submit();
-  io_uring_sqe* sqe = entry(tag, IORING_OP_SENDMSG, fd);
-  sqe->addr = address_of(scratch_.message(slices));
-  sqe->len = 1;
-  sqe->msg_flags = kFlags;
+}
+
+// Once it is submitted this changes nothing: the kernel has read the entry.
+void UringIo::send_is_last(OpTag tag) {
+  if (newest_send_ != nullptr && newest_send_->user_data == tag.word()) newest_send_->msg_flags |= MSG_MORE;
 }
 
 void UringIo::splice(OpTag tag, Fd from, Fd to, std::size_t length) {

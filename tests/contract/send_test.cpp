@@ -1,4 +1,6 @@
 #include <doctest/doctest.h>
+#include <linux/tcp.h>  // that of netinet/ knows no tcpi_segs_in
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -64,6 +66,68 @@ TEST_CASE("a send of more than the socket holds completes, whole, once the peer 
   const Completion completion = driver.wait(tag);
   CHECK(completion.result == static_cast<std::int32_t>(text.size()));
   CHECK_FALSE(completion.more);
+}
+
+namespace {
+
+/// Segments with payload, or FIN, that have come in.
+std::uint32_t segments_in(const Socket& socket) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  REQUIRE(::getsockopt(socket.get(), IPPROTO_TCP, TCP_INFO, &info, &length) == 0);
+  return info.tcpi_segs_in;
+}
+
+}  // namespace
+
+TEST_CASE("the last send and FIN leave in one segment") {
+  Driver driver;
+  const Pair pair = tcp_pair();
+  std::string_view expected = "the end";
+  const OpTag tag = driver.tag(OpKind::send);
+  SUBCASE("one slice") {
+    driver->send(tag, pair.near.fd(), std::array{bytes_of(expected)});
+  }
+  SUBCASE("two slices") {
+    driver->send(tag, pair.near.fd(), std::array{bytes_of(expected.substr(0, 4)), bytes_of(expected.substr(4))});
+  }
+  driver->send_is_last(tag);
+  const std::uint32_t before = segments_in(pair.far);
+  CHECK(driver.wait(tag).result == static_cast<std::int32_t>(expected.size()));
+  CHECK(segments_in(pair.far) == before);
+  CHECK(driver->shutdown_write(pair.near.fd()) == 0);
+  CHECK(pair.far.read_all(expected.size()) == expected);
+  CHECK(pair.far.read(1).empty());
+  CHECK(segments_in(pair.far) == before + 1);
+}
+
+TEST_CASE("bytes that wait for FIN leave at a close, and with the next send") {
+  Driver driver;
+  Pair pair = tcp_pair();
+  const OpTag tag = driver.tag(OpKind::send);
+  driver->send(tag, pair.near.fd(), std::array{bytes_of("one ")});
+  driver->send_is_last(tag);
+  CHECK(driver.wait(tag).result == 4);
+  SUBCASE("close") {
+    driver->close(pair.near.release(), CloseMode::normal);
+    CHECK(pair.far.read_all(4) == "one ");
+    CHECK(pair.far.read(1).empty());
+  }
+  SUBCASE("send") {
+    CHECK(driver.send(pair.near.fd(), "two") == 3);
+    CHECK(pair.far.read_all(7) == "one two");
+  }
+}
+
+TEST_CASE("to call a send the last one after it was submitted changes nothing") {
+  Driver driver;
+  const Pair pair = tcp_pair();
+  const OpTag tag = driver.tag(OpKind::send);
+  driver->send(tag, pair.near.fd(), std::array{bytes_of("hello")});
+  CHECK(driver.wait(tag).result == 5);
+  driver->send_is_last(tag);
+  CHECK(driver.send(pair.near.fd(), "!") == 1);
+  CHECK(pair.far.read_all(6) == "hello!");
 }
 
 TEST_CASE("slices are sent in order, and the list of them may go away at once") {

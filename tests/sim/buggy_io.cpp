@@ -23,6 +23,7 @@ const std::vector<BugName>& planted_bugs() {
       {Bug::swaps_buffers, "swaps_buffers"},
       {Bug::corrupts_byte, "corrupts_byte"},
       {Bug::writes_while_sending, "writes_while_sending"},
+      {Bug::holds_back, "holds_back"},
       {Bug::invents_eof, "invents_eof"},
       {Bug::leaks_descriptor, "leaks_descriptor"},
       {Bug::leaks_buffer, "leaks_buffer"},
@@ -62,6 +63,7 @@ void BuggyIo::recv(io::OpTag tag, io::Fd fd, bool expect_data) {
 
 void BuggyIo::send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std::byte>> slices) {
   real_.send(tag, fd, slices);
+  if (strikes(Bug::holds_back)) real_.send_is_last(tag);
   if (strikes(Bug::writes_while_sending)) {
     std::byte& byte = const_cast<std::byte&>(slices.front().front());  // it is a buffer of ours
     byte ^= std::byte{1};

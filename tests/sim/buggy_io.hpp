@@ -19,6 +19,7 @@ enum class Bug : std::uint8_t {
   swaps_buffers,          // two received buffers change places
   corrupts_byte,          // one bit of a received buffer
   writes_while_sending,   // bytes change while they are being sent
+  holds_back,             // a send waits for a FIN that does not come
   invents_eof,            // a receive is taken for the end of the stream
   leaks_descriptor,       // a close does nothing
   leaks_buffer,           // a buffer is never given back
@@ -61,6 +62,7 @@ class BuggyIo final : public io::Io {
   void connect(io::OpTag tag, io::Fd fd, const net::Endpoint& remote) override { real_.connect(tag, fd, remote); }
   void recv(io::OpTag tag, io::Fd fd, bool expect_data) override;
   void send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std::byte>> slices) override;
+  void send_is_last(io::OpTag tag) override { real_.send_is_last(tag); }
   void splice(io::OpTag tag, io::Fd from, io::Fd to, std::size_t length) override {
     real_.splice(tag, from, to, length);
   }

@@ -52,6 +52,7 @@ std::int64_t Network::write(Socket& socket, std::span<const std::byte> bytes) {
   const std::size_t count = std::min(bytes.size(), socket.room_to_send());
   if (count == 0) return -EAGAIN;
   socket.unsent.push(bytes.first(count));
+  socket.held_back = false;
   socket.bytes_written += count;
   schedule_delivery(socket);
   return static_cast<std::int64_t>(count);
@@ -90,7 +91,7 @@ std::uint32_t Network::bytes_unsent(const Socket& socket) {
 }
 
 void Network::schedule_delivery(Socket& from) {
-  if (from.delivery_due || from.dead) return;
+  if (from.delivery_due || from.dead || (from.held_back && !from.fin_queued)) return;
   if (from.unsent.empty() && (!from.fin_queued || from.fin_delivered)) return;
   if (!from.unsent.empty() && from.peer->room_to_receive() == 0 && !from.peer->closed) return;  // a closed window
   from.delivery_due = true;
@@ -100,6 +101,7 @@ void Network::schedule_delivery(Socket& from) {
 void Network::deliver(Socket& from) {
   from.delivery_due = false;
   if (from.dead || from.peer->dead) return;  // its RST is on the way
+  if (from.held_back && !from.fin_queued) return;
   if (!from.unsent.empty()) {
     deliver_bytes(from);
   } else if (from.fin_queued && !from.fin_delivered) {

@@ -66,6 +66,7 @@ struct Socket {
   bool reset_arrived = false;  // the peer's RST, or the failure of the link
   bool link_failed = false;
   bool delivery_due = false;
+  bool held_back = false;  // what is unsent waits for more, or for FIN
 
   [[nodiscard]] std::size_t room_to_send() const {
     return capacity.send > unsent.size() ? capacity.send - unsent.size() : 0;
@@ -89,6 +90,9 @@ class Network {
   std::int64_t read(Socket& socket, std::span<std::byte> into);
   /// Bytes taken; -EAGAIN; or the pending error; or -EPIPE.
   std::int64_t write(Socket& socket, std::span<const std::byte> bytes);
+  /// MSG_MORE: what was written last does not leave before more is written, or FIN. The kernel would send whole
+  /// segments, and after a while the rest; who relies on that is found out here.
+  static void hold_back(Socket& socket) { socket.held_back = true; }
   /// 0 or ENOTCONN.
   int shutdown_write(Socket& socket);
   void close(Socket& socket, io::CloseMode mode);

@@ -53,6 +53,13 @@ void SimIo::send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std::
   context_.trace.check(!op.copy.empty(), "contract: send", "nothing to send");
 }
 
+void SimIo::send_is_last(io::OpTag tag) {
+  context_.trace.check(tag.kind() == io::OpKind::send, "contract: send_is_last", "not a send");
+  const auto found = ops_.find(tag.word());
+  if (found == ops_.end()) return;  // its completion is being handed back
+  if (!found->second.begun) found->second.is_last = true;
+}
+
 void SimIo::splice(io::OpTag tag, io::Fd from, io::Fd to, std::size_t length) {
   const bool in = kernel_.at(from).kind == FdKind::socket;
   (void)kernel_.at(in ? to : from, in ? FdKind::pipe_write : FdKind::pipe_read);

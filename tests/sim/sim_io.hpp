@@ -40,6 +40,7 @@ struct Op {
   std::vector<std::span<const std::byte>> slices;  // sends: the caller's memory …
   std::vector<std::byte> copy;                     // … and what was in it at submission
   std::size_t sent = 0;
+  bool is_last = false;  // what it leaves in the socket may wait for the FIN
 
   bool begun = false;  // it is in the ring
   bool tried = false;  // from now on it waits for a poll before each attempt
@@ -91,6 +92,7 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
   void connect(io::OpTag tag, io::Fd fd, const net::Endpoint& remote) override;
   void recv(io::OpTag tag, io::Fd fd, bool expect_data) override;
   void send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std::byte>> slices) override;
+  void send_is_last(io::OpTag tag) override;
   void splice(io::OpTag tag, io::Fd from, io::Fd to, std::size_t length) override;
   void poll(io::OpTag tag, io::Fd fd, io::PollFor what) override;
   void recv_datagrams(io::OpTag tag, io::Fd fd) override;

@@ -169,6 +169,7 @@ void SimIo::attempt_send(Op& op) {
     }
     op.sent += static_cast<std::size_t>(count);
   }
+  if (op.is_last) Network::hold_back(socket);
   post(op, static_cast<std::int32_t>(op.sent));
 }
 

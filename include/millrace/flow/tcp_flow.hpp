@@ -159,6 +159,7 @@ class TcpFlow : private TimerNode {
   [[nodiscard]] const Half& half(Side side) const { return halves_[static_cast<std::size_t>(side)]; }
 
   // Operations in flight: begin() sets the bit, the final completion clears it.
+  [[nodiscard]] io::OpTag tag_of(Side side, io::OpKind kind) const;
   [[nodiscard]] io::OpTag begin(Side side, io::OpKind kind);
   void cancel(FlowContext& context, Side side, io::OpKind kind);
   void cancel_all(FlowContext& context);
@@ -193,6 +194,7 @@ class TcpFlow : private TimerNode {
   void advance_splice(FlowContext& context, Side from);
   void wait_for_bytes(FlowContext& context, Side from);
   void stop_reading(FlowContext& context, Side from);
+  void tell_last_send(FlowContext& context, Side from) const;
   void pass_on_fin(FlowContext& context, Side from);
   void drop_undelivered(FlowContext& context, Side from);
   void leave_splice(FlowContext& context, Side from);

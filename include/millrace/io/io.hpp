@@ -137,6 +137,10 @@ class Io {
   /// Sends all slices (at most kMaxSlices), waiting for room as needed; result: bytes sent, or -errno if none. Fewer
   /// than asked is possible (an error or a cancel after some were sent).
   virtual void send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) = 0;
+  /// What this send, which is in flight, leaves in the socket is the end of a stream: shutdown_write() or close()
+  /// follows as soon as it has completed. Its last bytes may wait for that, so that they leave in one segment with the
+  /// FIN. A hint: it has an effect only before the next turn().
+  virtual void send_is_last(OpTag /*tag*/) {}
   /// Moves up to `length` bytes between a socket and a pipe without waiting; exactly one of the two is a pipe's end.
   /// Result: bytes moved; 0 = end of stream (socket to pipe only); -EAGAIN = nothing to read or no room; other -errno.
   virtual void splice(OpTag tag, Fd from, Fd to, std::size_t length) = 0;

@@ -61,6 +61,48 @@ TEST_CASE("FIN: passed on at once when nothing waits; the other direction goes o
   }
 }
 
+TEST_CASE("FIN: the send that it follows is told, so that both leave together") {
+  for (const Side from : {Side::client, Side::backend}) {
+    Bench bench;
+    bench.connected();
+    bench.receive(from, 300);
+    CHECK_FALSE(bench.op(other(from), OpKind::send).is_last);
+    bench.fin(from);
+    CHECK(bench.op(other(from), OpKind::send).is_last);
+    CHECK_FALSE(bench.socket(other(from)).fin_sent);
+    bench.sent(other(from));
+    CHECK(bench.socket(other(from)).fin_sent);
+  }
+}
+
+TEST_CASE("FIN: a send that more bytes follow is not the last one") {
+  Bench bench;
+  bench.connected();
+  bench.receive(Side::backend, 300);
+  bench.receive(Side::backend, 200);
+  bench.fin(Side::backend);
+  CHECK_FALSE(bench.op(Side::client, OpKind::send).is_last);
+  bench.sent(Side::client, 100);  // of 300
+  CHECK(bench.op(Side::client, OpKind::send).length == 400);
+  CHECK(bench.op(Side::client, OpKind::send).is_last);
+  bench.sent(Side::client, 50);  // short again: what is left is the last one in its turn
+  CHECK(bench.op(Side::client, OpKind::send).is_last);
+  bench.sent(Side::client);
+  CHECK(bench.socket(Side::client).fin_sent);
+}
+
+TEST_CASE("FIN: an end of stream that may be a reset makes no send the last one") {
+  Bench bench;
+  bench.connected();
+  bench.receive(Side::client, 100);
+  bench.receive(Side::backend, 300);
+  bench.sent(Side::backend, 60);  // it may have met an error
+  bench.fin(Side::backend);
+  CHECK_FALSE(bench.op(Side::client, OpKind::send).is_last);
+  bench.complete(Side::backend, OpKind::send, -EPIPE);
+  CHECK_FALSE(bench.op(Side::client, OpKind::send).is_last);
+}
+
 TEST_CASE("FIN: only after everything before it was delivered") {
   Bench bench;
   bench.connected();

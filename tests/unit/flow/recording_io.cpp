@@ -148,6 +148,18 @@ void RecordingIo::send(OpTag tag, Fd fd, std::span<const std::span<const std::by
   op.length = op.bytes.size();
 }
 
+void RecordingIo::send_is_last(OpTag tag) {
+  for (Op& op : ops_) {
+    if (op.tag != tag) continue;
+    const Socket& source = sockets.at(sockets.at(op.fd).other);
+    const bool whole = sockets.at(op.fd).taken + op.length == source.produced;
+    if (!source.read_over || !whole) breach("a send is called the last one, but more may follow");
+    op.is_last = true;
+    return;
+  }
+  breach("a send is called the last one, but is not in flight: " + tag.to_string());
+}
+
 void RecordingIo::splice(OpTag tag, Fd from, Fd to, std::size_t length) {
   if (is_pipe(from) == is_pipe(to)) breach("exactly one end of a splice is a pipe");
   if (length == 0) breach("splice of nothing");

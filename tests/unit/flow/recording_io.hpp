@@ -8,7 +8,8 @@
 //  - every byte reaches the other side once and in order, whether it was copied or went through a pipe;
 //  - a pipe is filled only when it is empty; receive and splice of one connection never overlap, and neither is tried
 //    again after the end of the stream;
-//  - FIN is sent once, and only after everything that came from the other side was delivered.
+//  - FIN is sent once, and only after everything that came from the other side was delivered; a send is said to be the
+//    last one only when its source has ended, and nothing is left after it.
 
 #include <array>
 #include <cstddef>
@@ -39,6 +40,7 @@ class RecordingIo final : public io::Io {
     io::PollFor poll_for = io::PollFor::readable;
     bool expect_data = false;
     bool cancelled = false;
+    bool is_last = false;  // send
     net::Endpoint remote;
     std::vector<std::span<const std::byte>> slices;
     std::vector<std::byte> bytes;  // what the slices held when it was submitted
@@ -97,6 +99,7 @@ class RecordingIo final : public io::Io {
   void connect(OpTag tag, Fd fd, const net::Endpoint& remote) override;
   void recv(OpTag tag, Fd fd, bool expect_data) override;
   void send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) override;
+  void send_is_last(OpTag tag) override;
   void splice(OpTag tag, Fd from, Fd to, std::size_t length) override;
   void poll(OpTag tag, Fd fd, io::PollFor what) override;
   void cancel(OpTag target) override;
