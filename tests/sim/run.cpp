@@ -244,7 +244,6 @@ void Run::reload() {
   for (const auto* ids : {&changes.value().fresh, &changes.value().returned}) {
     for (const pool::BackendId id : *ids) table_.set_barred(id, false);
   }
-  for (const pool::BackendId id : changes.value().left) table_.set_barred(id, true);
   context_.trace.note("reload", -1, 0, static_cast<std::int64_t>(changes.value().left.size()));
   for (unsigned i = 0; i < machines_.size(); ++i) {
     Machine& machine = machines_[i];
