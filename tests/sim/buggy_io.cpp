@@ -35,7 +35,6 @@ const std::vector<BugName>& planted_bugs() {
       {Bug::receives_twice, "receives_twice"},
       {Bug::closes_in_flight, "closes_in_flight"},
       {Bug::accepts_without_pause, "accepts_without_pause"},
-      {Bug::forgets_the_queue, "forgets_the_queue"},
       {Bug::swaps_senders, "swaps_senders"},
       {Bug::joins_datagrams, "joins_datagrams"},
       {Bug::cuts_datagrams, "cuts_datagrams"},
@@ -117,11 +116,6 @@ void BuggyIo::close(io::Fd fd, io::CloseMode mode) {
   if (mode == io::CloseMode::reset && strikes(Bug::turns_reset_into_fin)) mode = io::CloseMode::normal;
   if (mode == io::CloseMode::normal && strikes(Bug::turns_fin_into_reset)) mode = io::CloseMode::reset;
   real_.close(fd, mode);
-}
-
-io::FdResult BuggyIo::accept_now(io::Fd listener) {
-  if (strikes(Bug::forgets_the_queue)) return {io::Fd::none, EAGAIN};
-  return real_.accept_now(listener);
 }
 
 int BuggyIo::shutdown_write(io::Fd fd) {
