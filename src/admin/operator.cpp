@@ -253,10 +253,12 @@ std::string Operator::roll_out(Rollout rollout) {
       next.set_order(id, Order::enabled);
     }
   }
+  for (const pool::BackendId id : changes.fresh) table_.clear_failures(id);
   const Instant now = std::chrono::steady_clock::now();
+  // Those that leave are not barred: until a worker adopts this it may have no other; and who was let in by a listener
+  // that goes with its pool has no other at all.
   std::vector<worker::Eviction> evictions;
   for (const pool::BackendId id : changes.left) {
-    table_.set_barred(id, true);
     const Nanos timeout = snapshot->pools[rollout.directory.owners()[pool::row(id)].pool]->drain_timeout;
     if (timeout > Nanos(0)) evictions.push_back({.id = id, .at = now + timeout});
   }

@@ -266,7 +266,10 @@ class Balancer {
       status.access_log = {
           .lines = access_log_->lines(), .dropped = access_log_->dropped(), .lost = access_log_->lost()};
     });
-    operator_->set_reload([this](bool plan) { return reloader_->run(plan); });
+    operator_->set_reload([this](bool plan) -> Result<admin::ReloadReport> {
+      if (stopping_) return Error{"it is stopping"};
+      return reloader_->run(plan);
+    });
   }
 
   /// A balancer that nobody can talk to still balances: what is in the way is said, and is no reason not to run.
@@ -347,7 +350,7 @@ class Balancer {
   }
 
   void reload() {
-    if (stopping_) return log::warn("reload_failed", {{"reason", "it is stopping"}});
+    if (stopping_) return log::warn("reload_failed", {{"reason", "it is stopping"}});  // nor is systemd told
     service_manager_.reloading();
     static_cast<void>(operator_->reload(/*plan=*/false));  // it logs how that went
     service_manager_.ready(live_counts());
@@ -436,7 +439,7 @@ class Balancer {
   std::unique_ptr<worker::SourceLimits> source_limits_;
   sigset_t signals_{};
   std::atomic<std::uint32_t> workers_running_{0};
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};   // written by main
   std::atomic<bool> accepting_{false};  // for threads that look
   ServiceManager service_manager_;
   Watchdog watchdog_{0, Nanos(0)};

@@ -41,6 +41,13 @@ void remove_file(const Bound& bound) {
   if (!bound.passed && is_file(bound.address)) ::unlink(bound.address.to_string().c_str() + 5);
 }
 
+/// After a failure. The file is that of another program when there is no socket for it.
+void take_down(const Bound& bound) {
+  close_all(bound);
+  const auto is_open = [](const std::vector<io::Fd>& fds) { return !fds.empty(); };
+  if (std::any_of(bound.fds.begin(), bound.fds.end(), is_open)) remove_file(bound);
+}
+
 bool share_a_descriptor(const Bound& one, const Bound& other) {
   for (const std::vector<io::Fd>& fds : one.fds) {
     for (const io::Fd fd : fds) {
@@ -68,6 +75,13 @@ class Opener {
   std::string open(const config::Listener& listener, const net::AddressText& bind) {
     std::string problem = bind.kind == net::AddressText::Kind::any ? use_or_open_any(listener, bind.host.port)
                                                                    : use_or_open(listener, bind.endpoint);
+    return problem.empty() ? problem : fmt::format("listener {}: {}", listener.name, problem);
+  }
+
+  std::string open_at(const config::Listener& listener, const net::Endpoint& wanted, std::uint16_t port) {
+    net::Endpoint address = wanted;
+    address.set_port(port);
+    std::string problem = open_one(listener, wanted, address);
     return problem.empty() ? problem : fmt::format("listener {}: {}", listener.name, problem);
   }
 
@@ -215,7 +229,7 @@ Result<Listening> ListeningSockets::open(const config::Config& config, PassedSoc
     for (const net::AddressText& bind : listener.bind) {
       std::string problem = opener.open(listener, bind);
       if (problem.empty()) continue;
-      for (const Bound& bound : listening.bounds) close_all(bound);
+      for (const Bound& bound : listening.bounds) take_down(bound);
       return Error{std::move(problem)};
     }
   }
@@ -223,52 +237,72 @@ Result<Listening> ListeningSockets::open(const config::Config& config, PassedSoc
 }
 
 Result<Listening> ListeningSockets::prepare(const config::Config& config, const KeepDraining& keep_draining) {
-  Listening next;
-  PassedSockets none;
-  std::vector<bool> taken(now_.bounds.size());
+  Preparation preparation{.keep_draining = keep_draining, .taken = std::vector<bool>(now_.bounds.size())};
   for (const config::Listener& listener : config.listeners) {
     for (const net::AddressText& bind : listener.bind) {
-      Listening made;
-      Opener opener(made, workers_, none);
-      std::string problem;
-      bool covered = false;
-      for (const net::Endpoint& wanted : wanted_by(bind)) {
-        const auto known = std::find_if(now_.bounds.begin(), now_.bounds.end(), [&](const Bound& bound) {
-          const bool both = bound.dual_stack && bind.kind == net::AddressText::Kind::any &&
-                            bound.protocol == listener.protocol && bound.wanted.port() == wanted.port();
-          return (both || serves(bound, listener, wanted)) &&
-                 !taken[static_cast<std::size_t>(&bound - now_.bounds.data())];
-        });
-        if (known == now_.bounds.end()) continue;
-        taken[static_cast<std::size_t>(known - now_.bounds.begin())] = true;
-        next.bounds.push_back(*known);
-        next.bounds.back().listener = listener.name;
-        covered = true;
-        if (known->dual_stack) break;
-      }
-      if (covered) continue;  // a wildcard's two sockets come and go together
-      for (const net::Endpoint& wanted : wanted_by(bind)) {
-        const auto draining = std::find_if(draining_.begin(), draining_.end(), [&](const Bound& bound) {
-          return serves(bound, listener, wanted) && !is_file(wanted) && !bound.passed && bound.kept.empty();
-        });
-        if (draining == draining_.end()) continue;
-        draining->kept = keep_draining(*draining);
-        Bound back = *draining;
-        back.listener = listener.name;
-        back.fds = back.kept;
-        problem = opener.complete(listener, back);
-        made.bounds.push_back(std::move(back));
-        covered = true;
-        if (!problem.empty()) break;
-      }
-      if (!covered) problem = opener.open(listener, bind);
-      for (Bound& bound : made.bounds) next.bounds.push_back(std::move(bound));
+      std::string problem = provide(listener, bind, preparation);
       if (problem.empty()) continue;
-      discard(next);
+      discard(preparation.next);
       return Error{std::move(problem)};
     }
   }
-  return next;
+  return std::move(preparation.next);
+}
+
+/// What is there, what is on its way out, and only then what is new. An error message, or nothing.
+std::string ListeningSockets::provide(const config::Listener& listener, const net::AddressText& bind,
+                                      Preparation& preparation) {
+  std::vector<Bound>& bounds = preparation.next.bounds;
+  PassedSockets none;
+  Opener opener(preparation.next, workers_, none);
+  const std::vector<net::Endpoint> all = wanted_by(bind);
+  std::vector<net::Endpoint> missing;
+  for (const net::Endpoint& wanted : all) {
+    if (const Bound* present = take_present(listener, bind, wanted, preparation.taken)) {
+      bounds.push_back(*present);
+      bounds.back().listener = listener.name;
+      if (present->dual_stack) return {};
+    } else if (std::optional<Bound> back = take_draining(listener, wanted, preparation.keep_draining)) {
+      bounds.push_back(*std::move(back));
+      if (std::string problem = opener.complete(listener, bounds.back()); !problem.empty()) return problem;
+    } else {
+      missing.push_back(wanted);
+    }
+  }
+  if (missing.size() == all.size()) return opener.open(listener, bind);
+  for (const net::Endpoint& wanted : missing) {  // one family of a wildcard; the port is that of the other
+    if (std::string problem = opener.open_at(listener, wanted, bounds.back().address.port()); !problem.empty()) {
+      return problem;
+    }
+  }
+  return {};
+}
+
+const Bound* ListeningSockets::take_present(const config::Listener& listener, const net::AddressText& bind,
+                                            const net::Endpoint& wanted, std::vector<bool>& taken) const {
+  for (std::size_t i = 0; i < now_.bounds.size(); ++i) {
+    const Bound& bound = now_.bounds[i];
+    const bool both = bound.dual_stack && bind.kind == net::AddressText::Kind::any &&
+                      bound.protocol == listener.protocol && bound.wanted.port() == wanted.port();
+    if (taken[i] || (!both && !serves(bound, listener, wanted))) continue;
+    taken[i] = true;
+    return &bound;
+  }
+  return nullptr;
+}
+
+/// Workers that have closed theirs already lack one then.
+std::optional<Bound> ListeningSockets::take_draining(const config::Listener& listener, const net::Endpoint& wanted,
+                                                     const KeepDraining& keep_draining) {
+  const auto draining = std::find_if(draining_.begin(), draining_.end(), [&](const Bound& bound) {
+    return serves(bound, listener, wanted) && !is_file(wanted) && !bound.passed && bound.kept.empty();
+  });
+  if (draining == draining_.end()) return std::nullopt;
+  draining->kept = keep_draining(*draining);
+  Bound back = *draining;
+  back.listener = listener.name;
+  back.fds = back.kept;
+  return back;
 }
 
 void ListeningSockets::discard(const Listening& prepared) {
@@ -279,8 +313,7 @@ void ListeningSockets::discard(const Listening& prepared) {
     for (std::size_t worker = 0; worker < bound.kept.size(); ++worker) {  // those the worker has
       for (const io::Fd fd : bound.kept[worker]) std::erase(bound.fds[worker], fd);
     }
-    close_all(bound);
-    remove_file(bound);
+    take_down(bound);
   }
   for (Bound& bound : draining_) bound.kept.clear();
 }
@@ -303,7 +336,11 @@ void ListeningSockets::commit(Listening next, const config::Config& config) {
       if (listener.name == bound.listener) follow(bound, listener);
     }
   }
-  // They are closed a second later: then their numbers may be those of others.
+  forget_reused();
+}
+
+/// What was draining is closed a little later: then its numbers may be those of others.
+void ListeningSockets::forget_reused() {
   const auto is_reused = [this](const Bound& bound) {
     return std::any_of(now_.bounds.begin(), now_.bounds.end(),
                        [&](const Bound& present) { return share_a_descriptor(present, bound); });

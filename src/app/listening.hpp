@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,20 @@ class ListeningSockets {
   void remove_socket_files() const;
 
  private:
+  /// While a reload is prepared.
+  struct Preparation {
+    const KeepDraining& keep_draining;
+    std::vector<bool> taken;  // of now_
+    Listening next{};
+  };
+  [[nodiscard]] std::string provide(const config::Listener& listener, const net::AddressText& bind,
+                                    Preparation& preparation);
+  [[nodiscard]] const Bound* take_present(const config::Listener& listener, const net::AddressText& bind,
+                                          const net::Endpoint& wanted, std::vector<bool>& taken) const;
+  [[nodiscard]] std::optional<Bound> take_draining(const config::Listener& listener, const net::Endpoint& wanted,
+                                                   const KeepDraining& keep_draining);
+  void forget_reused();
+
   std::uint32_t workers_;
   Listening now_;
   std::vector<Bound> draining_;  // perhaps closed by now

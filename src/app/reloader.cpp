@@ -134,10 +134,12 @@ Result<admin::ReloadReport> Reloader::apply(config::Config next) {
                          .changes_sockets = !same_sockets,
                          .sockets = parts_.sockets.by_worker(listening.value(), *snapshot)};
   parts_.sockets.commit(std::move(listening).value(), next);
-  parts_.prober.reload(next, snapshot);
   config_ = std::move(next);
   log_targets_ = std::move(log_targets);
-  if (std::string problem = parts_.desk.roll_out(std::move(rollout)); !problem.empty()) return Error{problem};
+  std::string problem = parts_.desk.roll_out(std::move(rollout));
+  // Not before: what is probed no more is taken for up, and a worker might still choose it.
+  parts_.prober.reload(config_, snapshot);
+  if (!problem.empty()) return Error{std::move(problem)};
   parts_.source_limits.forget_old_rules();
   report.value().applied = true;
   return report;

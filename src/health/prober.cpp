@@ -43,6 +43,15 @@ void check(const ProbeSettings& settings) {
   MILLRACE_ASSERT(settings.max_ejected >= 0 && settings.max_ejected <= 1, "max_ejected must be 0 … 1");
 }
 
+/// Whether it is the same server, perhaps probed in another way, and at another port.
+bool same_backend(const Target& one, const Target& other) {
+  const auto host = [](net::Endpoint address) {
+    if (!address.is_unix()) address.set_port(0);
+    return address;
+  };
+  return one.pool == other.pool && one.backend == other.backend && host(one.endpoint) == host(other.endpoint);
+}
+
 void count(std::atomic<std::uint64_t>& counter) {
   counter.fetch_add(1, std::memory_order_relaxed);
 }
@@ -151,6 +160,10 @@ void Prober::exchange_targets(std::vector<Target> targets) {
     const auto known = targets_.find(target.id);
     if (known == targets_.end()) {
       begin_round(add_target(std::move(target)));
+    } else if (!same_backend(known->second->target, target)) {  // the row was given away between two calls
+      dismiss(remove_target(target.id));
+      forget(target.id);
+      begin_round(add_target(std::move(target)));
     } else if (known->second->target != target) {
       std::unique_ptr<TargetState> before = remove_target(target.id);
       inherit(add_target(std::move(target)), *before);
@@ -163,10 +176,15 @@ void Prober::exchange_targets(std::vector<Target> targets) {
   }
   for (const pool::BackendId id : left) {
     dismiss(remove_target(id));
-    table_.set_health(id, HealthState::up);
-    table_.clear_failures(id);
+    forget(id);
   }
   std::erase_if(pools_, [](const auto& entry) { return entry.second.targets == 0 && entry.second.ejected == 0; });
+}
+
+/// Nobody knows anything about it.
+void Prober::forget(pool::BackendId id) {
+  table_.set_health(id, HealthState::up);
+  table_.clear_failures(id);
 }
 
 /// A target whose settings have changed keeps its health, and the time of its next probe at the latest.

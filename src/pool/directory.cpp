@@ -79,6 +79,7 @@ Result<Directory::Changes> Directory::make(const config::Config& config, const B
     next->pools[index] = std::move(retired);
     changes.pools.push_back(index);
   }
+  take_away(*next, changes);
 
   for (Listener& listener : next->listeners) listener.retired = true;
   for (const config::Listener& listener : config.listeners) {
@@ -103,6 +104,25 @@ Result<Directory::Changes> Directory::make(const config::Config& config, const B
   }
   snapshot_ = std::move(next);
   return changes;
+}
+
+/// A retired pool serves who was let in before it was; by rows that are another's now it does not.
+void Directory::take_away(Snapshot& next, Changes& changes) {
+  const auto is_another = [&](const Backend& backend) {
+    return std::find(changes.fresh.begin(), changes.fresh.end(), backend.id) != changes.fresh.end();
+  };
+  for (std::uint32_t index = 0; index < next.pools.size() && !changes.fresh.empty(); ++index) {
+    const Pool& pool = *next.pools[index];
+    if (!pool.retired || std::none_of(pool.backends.begin(), pool.backends.end(), is_another)) continue;
+    auto less = std::make_shared<Pool>(pool);
+    std::erase_if(less->backends, is_another);
+    less->primaries = count_primaries(*less);
+    build_hashes(*less);
+    next.pools[index] = std::move(less);
+    if (std::find(changes.pools.begin(), changes.pools.end(), index) == changes.pools.end()) {
+      changes.pools.push_back(index);
+    }
+  }
 }
 
 void Directory::free_rows(const BackendTable& table) {

@@ -40,6 +40,11 @@ void build_hashes(Pool& pool) {
   pool.backup_table = hashes_of(all.subspan(pool.primaries));
 }
 
+std::uint32_t count_primaries(const Pool& pool) {
+  return static_cast<std::uint32_t>(std::count_if(pool.backends.begin(), pool.backends.end(),
+                                                  [](const Backend& backend) { return !backend.backup; }));
+}
+
 Pool build_pool(const config::Pool& from) {
   Pool pool{.name = from.name,
             .algorithm = from.balance,
@@ -52,8 +57,7 @@ Pool build_pool(const config::Pool& from) {
             .passive_failures = from.passive.failures,
             .hash = from.hash,
             .backends = build_backends(from)};
-  pool.primaries = static_cast<std::uint32_t>(std::count_if(pool.backends.begin(), pool.backends.end(),
-                                                            [](const Backend& backend) { return !backend.backup; }));
+  pool.primaries = count_primaries(pool);
   return pool;
 }
 

@@ -8,6 +8,8 @@
 
 namespace millrace::pool {
 
+/// Of its backends, which come first.
+[[nodiscard]] std::uint32_t count_primaries(const Pool& pool);
 /// Without ids and without hash tables.
 [[nodiscard]] Pool build_pool(const config::Pool& from);
 /// `pool`: index into Snapshot::pools.

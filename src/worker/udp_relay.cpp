@@ -95,6 +95,17 @@ void UdpRelay::keep_sockets(std::span<const ListenerSocket> sockets, Instant now
   }
 }
 
+bool UdpRelay::keep_socket(io::Fd fd) {
+  for (std::uint32_t i = 0; i < sockets_.size(); ++i) {
+    if (sockets_[i].fd != fd || sockets_[i].ends_at == kNever || stopping_) continue;
+    sockets_[i].ends_at = kNever;
+    if (ending_ == i) ending_.reset();
+    starved_.push_back(i);  // it receives again, once what was begun has ended
+    return true;
+  }
+  return false;
+}
+
 bool UdpRelay::has_socket(io::Fd fd) const {
   return std::any_of(sockets_.begin(), sockets_.end(), [fd](const ListeningSocket& one) { return one.fd == fd; });
 }
@@ -439,8 +450,10 @@ void UdpRelay::end_of_pass(Instant now) {
   flush();
   adapt_gathering(now);
   if (io_.datagram_buffers().free_count() > 0) {
-    for (const std::uint32_t socket : starved_) {
-      if (!stopping_ && sockets_[socket].ends_at == kNever) arm(socket);
+    for (const std::uint32_t number : starved_) {
+      const ListeningSocket& socket = sockets_[number];
+      const bool rests = socket.fd != io::Fd::none && !socket.receiving;
+      if (rests && !stopping_ && socket.ends_at == kNever) arm(number);
     }
     starved_.clear();
     upstreams_.resume();
@@ -463,19 +476,25 @@ void UdpRelay::adapt_gathering(Instant now) {
 
 /// Of the first socket whose time has come: a piece of its sessions, and then the socket.
 void UdpRelay::end_sockets(Instant now) {
-  const auto due =
-      std::find_if(sockets_.begin(), sockets_.end(), [now](const ListeningSocket& one) { return one.ends_at <= now; });
-  if (due == sockets_.end() || stopping_) return;
-  const auto number = static_cast<std::uint32_t>(due - sockets_.begin());
+  if (stopping_) return;
+  if (!ending_) {
+    const auto due = std::find_if(sockets_.begin(), sockets_.end(),
+                                  [now](const ListeningSocket& one) { return one.ends_at <= now; });
+    if (due == sockets_.end()) return;
+    ending_ = static_cast<std::uint32_t>(due - sockets_.begin());
+    ended_next_ = 0;
+  }
+  const std::uint32_t number = *ending_;
+  ListeningSocket& socket = sockets_[number];
   const std::uint32_t end = std::min(ended_next_ + kEndedPerPass, sessions_.slots());
   for (; ended_next_ < end; ++ended_next_) {
     UdpSession* session = sessions_.in_slot(ended_next_);
     if (session != nullptr && session->key.socket == number) this->end(*session, CloseReason::drain, now);
   }
-  if (ended_next_ < sessions_.slots() || due->receiving || due->sends > 0 || outbox_.waiting()) return;
-  ended_next_ = 0;
-  io_.close(due->fd, io::CloseMode::normal);
-  *due = {};
+  if (ended_next_ < sessions_.slots() || socket.receiving || socket.sends > 0 || outbox_.waiting()) return;
+  io_.close(socket.fd, io::CloseMode::normal);
+  socket = {};
+  ending_.reset();
 }
 
 void UdpRelay::end_idle(Instant now) {

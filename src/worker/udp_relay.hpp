@@ -60,6 +60,8 @@ class UdpRelay {
   /// Those that are not among `sockets` are to be closed: nothing more is received on them, and sessions that owe a
   /// reply have two seconds.
   void keep_sockets(std::span<const ListenerSocket> sockets, Instant now);
+  /// One that was to be closed stays; false when it is closed.
+  [[nodiscard]] bool keep_socket(io::Fd fd);
   [[nodiscard]] bool has_socket(io::Fd fd) const;
   void on_completion(const io::Completion& completion, Instant now);
   /// Whether it pays to let datagrams come together (kDatagramGatherTime).
@@ -189,7 +191,8 @@ class UdpRelay {
   std::vector<ListeningSocket> sockets_;
   std::vector<std::uint32_t> listeners_;  // those that have, or had, a socket here
   std::vector<Route> routes_;             // by pool
-  std::uint32_t ended_next_ = 0;          // the session slot that the end of a socket goes on with
+  std::optional<std::uint32_t> ending_;   // the socket whose sessions are ended now
+  std::uint32_t ended_next_ = 0;          // the session slot that goes on with
   flow::SessionTable sessions_;
   flow::UpstreamSockets upstreams_;
   flow::Outbox outbox_;

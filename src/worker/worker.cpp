@@ -323,9 +323,11 @@ void Worker::adopt(Adoption& adoption) {
   for (auto& [index, pool] : adoption.pools) pools_.exchange(index, pool);
   for (const pool::BackendId id : adoption.fresh) counters_.backends[pool::row(id)].reset();
   for (std::uint32_t i = 0; i < snapshot_->listeners.size(); ++i) set_options(i);
-  std::erase_if(evictions_, [&](const Eviction& eviction) {
-    return std::find(adoption.returned.begin(), adoption.returned.end(), eviction.id) != adoption.returned.end();
-  });
+  for (const auto* spared : {&adoption.returned, &adoption.fresh}) {
+    std::erase_if(evictions_, [spared](const Eviction& eviction) {
+      return std::find(spared->begin(), spared->end(), eviction.id) != spared->end();
+    });
+  }
   eviction_next_ = 0;
   for (const Eviction& eviction : adoption.evictions) evictions_.push_back(eviction);
   if (udp_ != nullptr) udp_->adopt();
@@ -419,7 +421,7 @@ bool Worker::keep_socket(io::Fd fd) {
     listener.drained_at = kNever;
     return true;
   }
-  return false;
+  return udp_ != nullptr && udp_->keep_socket(fd);
 }
 
 /// Takes what the kernel has queued, then closes: nobody who was let in is reset, unless there is no time for it.

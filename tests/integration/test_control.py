@@ -7,12 +7,14 @@ import os
 import re
 import socket
 import stat
+import subprocess
 import threading
 
 import pytest
 
 from harness.backends import echo, greeter, sink
 from harness.config import backend_entry
+from harness.servers import Nginx, program
 from harness.sockets import FIN, RST, connect, exchange, pattern, receive_all, receive_exactly
 from harness.waiting import DEADLINE, wait_until
 
@@ -235,8 +237,6 @@ def test_weights_shift_the_load(operated, backend, operate):
 
 
 def test_drain_waits_for_the_last_connection(operated, backend, path, operate, status):
-    import subprocess
-
     from conftest import BINARY
     running = operated([backend(echo, name=name) for name in "ab"])
     socks = [connect(running.address) for _ in range(6)]
@@ -281,6 +281,86 @@ def test_sessions_leave_a_drained_backend(balancer, udp_backend, client, operate
     operate("backend", f"web/{first}", "drain")
     sock.send(b"?")
     assert {first, sock.recv(100).decode().split()[0]} == {"a", "b"}
+
+# Draining under load, by other people's programs.
+
+
+def drain_lines(output):
+    """How many connections it said are left, in order."""
+    return [int(number) for number in re.findall(r"draining, weight \d+, (\d+) active", output)]
+
+
+def test_drain_under_load(operated, operate, status, path, closing, tmp_path, binary):
+    """wrk with and without keep-alive, and a download in the middle: no new connection, the old ones finish."""
+    nginx = [closing(Nginx(tmp_path, name)) for name in "ab"]
+    running = operated(nginx)
+    url = f"http://{running.address[0]}:{running.address[1]}"
+    slow = connect(running.address)  # it is read when everything else is over
+    slow.sendall(b"GET /1m HTTP/1.0\r\n\r\n")
+    wait_until(lambda: sum(entry["bytes"]["out"] for entry in backends_of(status()).values()), what="the download")
+    held = [connect(running.address) for _ in range(8)]
+    for sock in held:  # keep-alive connections that rest
+        sock.sendall(b"GET /100 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(4096)
+    loads = [subprocess.Popen([program("wrk"), "-t1", f"-c{count}", "-d3s", "--timeout", "10s", *headers, f"{url}/10k"],
+                              stdout=subprocess.PIPE, text=True)
+             for count, headers in [(10, []), (10, ["-H", "Connection: close"])]]
+    wait_until(lambda: all(entry["connections"] > 50 for entry in backends_of(status()).values()), what="load on both")
+    mine = "127.0.0.1:%d" % slow.getsockname()[1]
+    (slow_backend,) = [entry["backend"] for entry in operate("connections", as_json=True) if entry["client"] == mine]
+    draining = subprocess.Popen([str(binary), "backend", f"web/{slow_backend}", "drain", "--wait", "--socket", path],
+                                stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: backends_of(status())[slow_backend]["state"] == "draining", what="the drain to begin")
+    wait_until(lambda: all(entry["stage"] != "connecting" for entry in operate(
+        "connections", "--backend", f"web/{slow_backend}", as_json=True)), what="connects that had begun")
+    before = backends_of(status())
+    outputs = [load.communicate()[0] for load in loads]
+    assert [load.returncode for load in loads] == [0, 0]
+    assert not any("Socket errors" in output or "Non-2xx" in output for output in outputs), outputs
+    after = backends_of(status())
+    other = "b" if slow_backend == "a" else "a"
+    assert after[slow_backend]["connections"] == before[slow_backend]["connections"]
+    assert after[other]["connections"] > before[other]["connections"] + 50
+    wait_until(lambda: 1 < backends_of(status())[slow_backend]["active"] <= 9, what="the end of the load")
+    assert draining.poll() is None  # it waits for the resting ones, and for the download
+    for sock in held:
+        sock.close()
+    wait_until(lambda: backends_of(status())[slow_backend]["active"] == 1, what="the end of the resting ones")
+    assert draining.poll() is None
+    assert receive_all(slow)[0].endswith(slow_backend.encode() * 1_000_000)
+    slow.close()
+    said, _ = draining.communicate(timeout=DEADLINE)
+    assert draining.returncode == 0
+    assert said.rstrip().endswith("drained")
+    left = drain_lines(said)
+    assert left == sorted(left, reverse=True) and left[0] >= 2, said
+    assert not {"killed", "drain", "backend_reset"} & set(status()["closes"])
+
+
+def test_drain_over_a_time_under_load_is_steady(operated, status, path, closing, tmp_path, binary):
+    servers = [closing(Nginx(tmp_path, name)) for name in "ab"]
+    running = operated(servers)
+    held = [connect(running.address) for _ in range(80)]
+    for sock in held:  # keep-alive connections that rest
+        sock.sendall(b"GET /100 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(4096)
+    load = subprocess.Popen([program("wrk"), "-t1", "-c4", "-d4s", "-H", "Connection: close",
+                             f"http://{running.address[0]}:{running.address[1]}/100"], stdout=subprocess.PIPE, text=True)
+    draining = subprocess.Popen([str(binary), "backend", "web/a", "drain", "--over", "2s", "--socket", path],
+                                stdout=subprocess.PIPE, text=True)
+    ended = []  # (of the process's life, how many so far)
+    while draining.poll() is None:
+        now = status()
+        ended.append((now["uptime_seconds"], now["closes"].get("killed", 0)))
+    assert draining.returncode == 0, draining.communicate()[0]
+    begun = next(time for time, count in ended if count >= 1)
+    over = next(time for time, count in ended if count >= 40)
+    halfway = max(count for time, count in ended if time <= (begun + over) / 2)
+    assert 10 <= halfway <= 30  # neither all at the beginning nor all at the end
+    assert "Socket errors" not in load.communicate()[0]
+    assert backends_of(status())["a"]["active"] == 0
+    for sock in held:
+        sock.close()
 
 
 # Connections.

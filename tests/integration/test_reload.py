@@ -316,6 +316,45 @@ def test_limits_hold_over_a_reload(reloadable, backend):
             fourth.close()
 
 
+def test_what_ends_at_a_time_is_not_who_has_the_place_later(reloadable, backend):
+    servers = [backend(echo, name=name) for name in "abc"]
+    balancer = reloadable(pool={"drain_timeout": "1s", "balance": "first"}, runtime={"workers": 1})
+    running = balancer.start([servers[1], servers[0]])
+    with connect(running.address) as leaving:
+        assert exchange(leaving)
+        balancer.reload(servers[1:2])  # nobody is left on a: its place is free
+        balancer.reload(servers[2:])  # c has it, and b's connection ends later than a's would have
+        with connect(running.address) as staying:
+            assert exchange(staying)
+            assert receive_all(leaving)[0] == b""
+            assert exchange(staying)
+    assert balancer.status()["closes"]["drain"] == 1
+
+
+def test_all_backends_of_a_pool_are_exchanged_under_connects(reloadable, two):
+    balancer = reloadable()
+    running = balancer.start(two[:1])
+    failures, stop = [], threading.Event()
+
+    def ask_on():
+        while not stop.is_set():
+            try:
+                assert ask(running.address) in (b"a", b"b")
+            except Exception as error:  # noqa: BLE001: whatever it is, it is a failure
+                failures.append(error)
+
+    askers = [threading.Thread(target=ask_on) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for turn in range(30):
+        balancer.reload([two[(turn + 1) % 2]])
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert failures == []
+    assert "no_backend" not in balancer.status().get("refused", {})
+
+
 # Listeners.
 
 
@@ -351,6 +390,70 @@ def test_a_listener_that_goes_loses_nobody_who_waits_in_the_kernel(reloadable, b
         assert client.recv(100) == b"here I am"
         client.close()
     wait_until(lambda: refuses(("127.0.0.1", port)), what="the port to be closed")
+
+
+def test_a_listener_that_goes_with_its_pool_loses_nobody_either(reloadable, two, backend):
+    server = backend(echo, name="a")
+    port = free_port()
+    balancer = reloadable(runtime={"workers": 1})
+    listener = {"bind": f"127.0.0.1:{port}", "max_connections": 1, "pool": "other"}
+    text = balancer.config(two, more_listeners={"full": listener})
+    balancer.start(two)
+    balancer.write(text + "\n" + toml_table("pools.other", {"backends": [{"address": server.text}],
+                                                            "health": {"type": "none"}}))
+    balancer.reload()
+    holder = connect(("127.0.0.1", port))
+    assert exchange(holder)
+    waiting = [connect(("127.0.0.1", port)) for _ in range(3)]
+    for client in waiting:
+        client.sendall(b"here I am")
+    balancer.reload(two)
+    holder.close()
+    for client in waiting:
+        assert client.recv(100) == b"here I am"
+        client.close()
+    wait_until(lambda: refuses(("127.0.0.1", port)), what="the port to be closed")
+
+
+@pytest.mark.parametrize("narrow", ["0.0.0.0", "[::]"])
+def test_an_address_becomes_a_wildcard(reloadable, two, narrow):
+    balancer = reloadable()
+    port = free_port()
+    balancer.start(two[:1], more_listeners={"more": {"bind": f"{narrow}:{port}"}})
+    for _ in range(2):
+        balancer.reload(two[:1], more_listeners={"more": {"bind": f"*:{port}"}})
+        for host in ("127.0.0.1", "::1"):
+            assert ask((host, port)) == b"a"
+        balancer.reload(two[:1], more_listeners={"more": {"bind": f"{narrow}:{port}"}})
+
+
+def test_a_wildcard_comes_back_whole(reloadable, two):
+    port = free_port()
+    wild = {"wild": {"bind": f"*:{port}"}}
+    balancer = reloadable(runtime={"workers": 1})
+    balancer.start(two[:1], more_listeners=wild)
+    balancer.reload(two[:1])
+    for host in ("127.0.0.1", "::1"):
+        wait_until(lambda host=host: refuses((host, port)), what="the port to be closed")
+    balancer.reload(two[:1], more_listeners={"more": {}})  # has the number of one of its descriptors
+    balancer.reload(two[:1], more_listeners={"more": {}} | wild)
+    for host in ("127.0.0.1", "::1"):
+        assert ask((host, port)) == b"a"
+
+
+def test_a_reload_that_fails_leaves_the_files_of_others(reloadable, two, tmp_path):
+    balancer = reloadable()
+    running = balancer.start(two)
+    path = str(tmp_path / "other.sock")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(path)
+        other.listen()
+        running.expected_errors = {"reload_failed"}
+        balancer.write_config(two, more_listeners={"mine": {"bind": f"unix:{tmp_path}/mine.sock"},
+                                                   "more": {"bind": f"unix:{path}"}})
+        assert "listener more: cannot listen on" in balancer.refused()
+        connect(path).close()
+    assert not os.path.exists(tmp_path / "mine.sock")
 
 
 def test_an_address_passes_to_another_listener_without_a_gap(reloadable, two):
@@ -447,6 +550,20 @@ def test_udp_listeners_come_sessions_move_and_listeners_go(reloadable, backend, 
     wait_until(lambda: list(balancer.listeners()) == ["web"], what="the end of the session")
     with connect(running.address) as tcp_client:
         assert exchange(tcp_client)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_udp_address_that_comes_back_at_once(reloadable, udp_backend, client, workers):
+    server = udp_backend(name_and_echo, name="one")
+    port = free_port()
+    dns = {"protocol": "udp", "bind": f"127.0.0.1:{port}"}
+    balancer = reloadable(runtime={"workers": workers})
+    balancer.start([server], listener={"protocol": "udp"}, more_listeners={"dns": dns})
+    for _ in range(3):
+        balancer.reload([server], listener={"protocol": "udp"})
+        balancer.reload([server], listener={"protocol": "udp"}, more_listeners={"dns": dns})
+        for peer in [client(("127.0.0.1", port)) for _ in range(8)]:
+            assert ask_datagram(peer, b"?").startswith(b"one")
 
 
 # systemd.

@@ -24,9 +24,9 @@ class Bell {
 
   /// Only if the writer sleeps.
   void ring_sleeper() {
-    // What was published before must be seen by a writer that goes to sleep now, or its sleep must be seen here.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (asleep_.load(std::memory_order_relaxed) && asleep_.exchange(false)) ring();
+    // Both sides exchange: either this one sees the sleep, or it comes first, and the writer, who has then read what is
+    // written here, sees everything that was published before.
+    if (asleep_.exchange(false, std::memory_order_acq_rel)) ring();
   }
   void ring();
 
@@ -34,8 +34,7 @@ class Bell {
 
   /// Announces a sleep; look once more for something to do, then rest().
   void fall_asleep() {
-    asleep_.store(true, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    asleep_.exchange(true, std::memory_order_acq_rel);
   }
   void stay_awake() { asleep_.store(false, std::memory_order_relaxed); }
   /// Until somebody rings, or so many milliseconds at most; negative: no end.

@@ -131,6 +131,7 @@ class Prober {
   [[nodiscard]] std::unique_ptr<TargetState> remove_target(pool::BackendId id);
   void inherit(TargetState& heir, const TargetState& from);
   void dismiss(std::unique_ptr<TargetState> target);
+  void forget(pool::BackendId id);
   void take_targets();
   void exchange_targets(std::vector<Target> targets);
   void begin_rounds();

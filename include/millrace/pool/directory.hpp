@@ -61,6 +61,7 @@ class Directory {
 
   [[nodiscard]] Result<Changes> make(const config::Config& config, const BackendTable& table);
   void free_rows(const BackendTable& table);
+  static void take_away(Snapshot& next, Changes& changes);
   [[nodiscard]] std::shared_ptr<const Pool> make_pool(const config::Pool& from, std::uint32_t index, Changes& changes);
   [[nodiscard]] BackendId place(std::uint32_t pool, const config::Backend& backend, Changes& changes);
 

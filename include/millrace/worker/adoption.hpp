@@ -37,9 +37,10 @@ struct Eviction {
 struct Adoption {
   std::shared_ptr<const pool::Snapshot> snapshot{};
   std::vector<std::pair<std::uint32_t, std::unique_ptr<PoolInUse>>> pools{};  // those that have changed, by index
-  std::vector<pool::BackendId> fresh{};                                       // rows that belong to another backend now
+  // Of neither an eviction of before holds:
+  std::vector<pool::BackendId> fresh{};     // rows that belong to another backend now
+  std::vector<pool::BackendId> returned{};  // backends that are there again
   std::vector<Eviction> evictions{};
-  std::vector<pool::BackendId> returned{};  // backends that are there again: no eviction of before holds
   bool changes_sockets = false;
   std::vector<ListenerSocket> sockets{};  // all that it shall have, when they change; the others it drains and closes
 };

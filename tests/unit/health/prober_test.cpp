@@ -68,6 +68,16 @@ class Bench {
   [[nodiscard]] Nanos elapsed() const { return io.now() - kStart; }
   [[nodiscard]] HealthState health(std::uint32_t row = 0) const { return table.health(id(row)); }
   [[nodiscard]] Prober& prober() { return prober_; }
+  /// That of a row, at the port that goes with it.
+  Target target(std::uint32_t row, const ProbeSettings& settings, std::string backend = {}) {
+    const auto port = static_cast<std::uint16_t>(kPort + row);
+    io.peers[port];
+    return {.id = id(row),
+            .pool = "web",
+            .backend = backend.empty() ? "b" + std::to_string(row) : std::move(backend),
+            .endpoint = net::Endpoint::ipv4(0x7f000001, port),
+            .settings = settings};
+  }
   Peer& peer(std::uint32_t row = 0) { return io.peers[static_cast<std::uint16_t>(kPort + row)]; }
 
   /// What a worker does when `failures` connects in a row have failed.
@@ -83,15 +93,7 @@ class Bench {
  private:
   Prober make(const ProbeSettings& settings, std::uint32_t targets, std::uint64_t seed, std::uint32_t max_probes) {
     std::vector<Target> list;
-    for (std::uint32_t i = 0; i < targets; ++i) {
-      const auto port = static_cast<std::uint16_t>(kPort + i);
-      io.peers[port];
-      list.push_back({.id = id(i),
-                      .pool = "web",
-                      .backend = "b" + std::to_string(i),
-                      .endpoint = net::Endpoint::ipv4(0x7f000001, port),
-                      .settings = settings});
-    }
+    for (std::uint32_t i = 0; i < targets; ++i) list.push_back(target(i, settings));
     auto note = [this](const Transition& t) {
       CHECK(table.health(t.target.id) == t.to);
       CHECK(outcome(t.cause) == t.to);
@@ -1122,6 +1124,77 @@ TEST_CASE("a backend that goes from ejected to down leaves its place to others")
   bench.traffic_fails(3, 1);
   bench.run_to(8600ms);
   CHECK(bench.health(1) == HealthState::ejected);
+}
+
+// ---- other targets ----
+
+TEST_CASE("a target that is probed in another way keeps its health; one that goes is left as up") {
+  Bench bench(plain(), 2);
+  for (const std::uint32_t row : {0U, 1U}) bench.peer(row).connect_error = ECONNREFUSED;
+  bench.run_to(5s);
+  REQUIRE(bench.health(0) == HealthState::down);
+  REQUIRE(bench.health(1) == HealthState::down);
+  bench.seen.clear();
+  ProbeSettings other = plain();
+  other.interval = 10s;
+  bench.prober().set_targets({bench.target(0, other)});
+  bench.run_to(6s);
+  CHECK(bench.health(0) == HealthState::down);
+  CHECK(bench.health(1) == HealthState::up);
+  CHECK(bench.seen.empty());
+  bench.peer(0).connect_error = 0;
+  bench.run_to(26s);
+  CHECK(bench.health(0) == HealthState::up);
+}
+
+TEST_CASE("a row that was given to another backend begins anew") {
+  Bench bench(plain(), 2);
+  bench.peer(0).connect_error = ECONNREFUSED;
+  bench.run_to(5s);
+  REQUIRE(bench.health(0) == HealthState::down);
+  Target named = bench.target(0, plain(), "another");
+  Target moved = bench.target(0, plain(), "another");
+  moved.endpoint = net::Endpoint::ipv4(0x7f000002, kPort + 1);
+  for (const Target& target : {named, moved}) {
+    bench.prober().set_targets({target, bench.target(1, plain())});
+    bench.prober().pass();
+    CHECK(bench.health(0) == HealthState::up);
+    bench.run_to(bench.elapsed() + 6s);
+  }
+  CHECK(bench.health(0) == HealthState::up);  // the peer at `moved` is well
+}
+
+TEST_CASE("the share that may be ejected is one of the targets there are") {
+  ProbeSettings settings = passive_only();
+  settings.max_ejected = 0.5;
+  Bench bench(settings, 4);
+  for (const std::uint32_t row : {0U, 1U}) bench.traffic_fails(3, row);
+  bench.run_to(1s);
+  REQUIRE(bench.health(0) == HealthState::ejected);
+  REQUIRE(bench.health(1) == HealthState::ejected);
+  bench.prober().set_targets({bench.target(1, settings), bench.target(2, settings), bench.target(3, settings)});
+  bench.run_to(2s);
+  bench.traffic_fails(3, 2);
+  bench.run_to(3s);
+  CHECK(bench.health(2) == HealthState::up);  // one of three is ejected already
+  bench.run_to(32s);
+  bench.traffic_fails(3, 2);
+  bench.run_to(33s);
+  CHECK(bench.health(2) == HealthState::ejected);
+}
+
+TEST_CASE("targets may change and go while their probes are in flight") {
+  for (const Nanos silence : {0ms, 300ms, 600ms, 900ms, 1100ms}) {
+    Bench bench(plain(), 2);
+    for (const std::uint32_t row : {0U, 1U}) bench.peer(row).connect_delay = 700ms;
+    bench.run_to(2s + silence);
+    bench.prober().set_targets({bench.target(0, expecting("a", "b"))});
+    bench.prober().pass();
+    bench.prober().set_targets({});
+    bench.run_to(30s);
+    CHECK(bench.health(0) == HealthState::up);
+    CHECK(bench.health(1) == HealthState::up);
+  }
 }
 
 // ---- stopping, other threads ----

@@ -135,6 +135,26 @@ TEST_CASE("directory: the row of a backend that has left is another's once it ha
   }
 }
 
+TEST_CASE("directory: a pool that is gone has no row that is another's now") {
+  Place place;
+  place.update(config_of(
+      {pool_named("p", {backend("a"), backend("b")}, Algorithm::source_hash), pool_named("q", {backend("c")})},
+      {listener_named("l", "p"), listener_named("m", "q")}));
+  const BackendId a = place.id(0, "a");
+  const BackendId b = place.id(0, "b");
+  REQUIRE(place.table.acquire(b, 0));
+  place.update(config_of({pool_named("q", {backend("c")})}, {listener_named("m", "q")}));
+  CHECK(place.pool(0).backends.size() == 2);  // for who is still on the way
+  const auto changes =
+      place.update(config_of({pool_named("q", {backend("c"), backend("d")})}, {listener_named("m", "q")}));
+  REQUIRE(place.id(1, "d") == a);
+  CHECK(std::count(changes.pools.begin(), changes.pools.end(), 0U) == 1);
+  REQUIRE(place.pool(0).backends.size() == 1);
+  CHECK(place.pool(0).backends[0].id == b);
+  CHECK(place.pool(0).primaries == 1);
+  CHECK(place.pool(0).primary_table->at(7) == 0);
+}
+
 TEST_CASE("directory: a thousand updates need no more rows than one") {
   Place place;
   for (int i = 0; i < 1000; ++i) {
