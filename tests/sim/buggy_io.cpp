@@ -65,7 +65,8 @@ void BuggyIo::send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std
   real_.send(tag, fd, slices);
   if (strikes(Bug::holds_back)) real_.send_is_last(tag);
   if (strikes(Bug::writes_while_sending)) {
-    std::byte& byte = const_cast<std::byte&>(slices.front().front());  // it is a buffer of ours
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): it is a buffer of ours
+    std::byte& byte = const_cast<std::byte&>(slices.front().front());
     byte ^= std::byte{1};
   }
 }
@@ -86,7 +87,8 @@ void BuggyIo::send_datagrams(io::OpTag tag, io::Fd fd, const io::DatagramsToSend
   real_.send_datagrams(tag, fd, spoilt);
   if (strikes(Bug::sends_datagrams_twice)) real_.send_datagrams(second(tag), fd, spoilt);
   if (!message.slices.front().empty() && strikes(Bug::writes_while_sending_datagrams)) {
-    std::byte& byte = const_cast<std::byte&>(message.slices.front().front());  // it is a buffer of ours
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): it is a buffer of ours
+    std::byte& byte = const_cast<std::byte&>(message.slices.front().front());
     byte ^= std::byte{1};
   }
 }

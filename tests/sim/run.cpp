@@ -61,7 +61,7 @@ class Run {
   void flap_health();
   void reload();
   [[nodiscard]] config::Config draw_config();
-  [[nodiscard]] worker::Adoption adoption(unsigned machine, const pool::Directory::Changes& changes);
+  [[nodiscard]] worker::Adoption adoption(unsigned index, const pool::Directory::Changes& changes);
   void set_health(pool::BackendId id, pool::HealthState state);
   void prepare_datagrams();
   void backend_changed(const net::IpEndpoint& backend, bool alive);

@@ -164,19 +164,19 @@ int SimIo::shutdown_write(io::Fd fd) {
   return error;
 }
 
-io::FdResult SimIo::accept_now(io::Fd fd) {
-  ListenerState& listener = *kernel_.at(fd, FdKind::listener).listener;
+io::FdResult SimIo::accept_now(io::Fd listener) {
+  ListenerState& state = *kernel_.at(listener, FdKind::listener).listener;
   if (kernel_.out_of_descriptors()) return {io::Fd::none, EMFILE};
-  if (listener.backlog.empty()) return {io::Fd::none, EAGAIN};
-  Socket& socket = *listener.backlog.front();
-  listener.backlog.pop_front();
+  if (state.backlog.empty()) return {io::Fd::none, EAGAIN};
+  Socket& socket = *state.backlog.front();
+  state.backlog.pop_front();
   const io::Fd accepted = kernel_.open_socket(socket);
-  context_.trace.note("accepted now", options_.worker, io::raw(accepted), socket.id, listener.index);
+  context_.trace.note("accepted now", options_.worker, io::raw(accepted), socket.id, state.index);
   return {accepted, 0};
 }
 
-void SimIo::set_refusing(io::Fd fd, bool refusing) {
-  kernel_.at(fd, FdKind::listener).listener->refusing = refusing;
+void SimIo::set_refusing(io::Fd listener, bool refusing) {
+  kernel_.at(listener, FdKind::listener).listener->refusing = refusing;
 }
 
 void SimIo::set_keepalive(io::Fd fd) {

@@ -137,7 +137,7 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
  private:
   // Submission (sim_io.cpp).
   Op& submit(io::OpTag tag, Verb verb, io::Fd fd);
-  void forbid_second(const Descriptor& descriptor, const Op& op, bool reads);
+  void forbid_second(const Descriptor& descriptor, const Op& op, bool as_source);
   void attach(io::OpTag tag, Descriptor& descriptor);
   void fill_ring();
   void begin(Op& op);
