@@ -33,9 +33,7 @@ class Bell {
   // The writer.
 
   /// Announces a sleep; look once more for something to do, then rest().
-  void fall_asleep() {
-    asleep_.exchange(true, std::memory_order_acq_rel);
-  }
+  void fall_asleep() { asleep_.exchange(true, std::memory_order_acq_rel); }
   void stay_awake() { asleep_.store(false, std::memory_order_relaxed); }
   /// Until somebody rings, or so many milliseconds at most; negative: no end.
   void rest(int milliseconds);
