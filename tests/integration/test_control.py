@@ -349,13 +349,15 @@ def test_drain_over_a_time_under_load_is_steady(operated, status, path, closing,
     draining = subprocess.Popen([str(binary), "backend", "web/a", "drain", "--over", "2s", "--socket", path],
                                 stdout=subprocess.PIPE, text=True)
     ended = []  # (of the process's life, how many so far)
-    while draining.poll() is None:
+    over = False
+    while not over:
+        over = draining.poll() is not None  # then one more look, at the end
         now = status()
         ended.append((now["uptime_seconds"], now["closes"].get("killed", 0)))
     assert draining.returncode == 0, draining.communicate()[0]
     begun = next(time for time, count in ended if count >= 1)
-    over = next(time for time, count in ended if count >= 40)
-    halfway = max(count for time, count in ended if time <= (begun + over) / 2)
+    done = next(time for time, count in ended if count >= 40)
+    halfway = max(count for time, count in ended if time <= (begun + done) / 2)
     assert 10 <= halfway <= 30  # neither all at the beginning nor all at the end
     assert "Socket errors" not in load.communicate()[0]
     assert backends_of(status())["a"]["active"] == 0

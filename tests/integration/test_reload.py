@@ -23,14 +23,13 @@ from harness.waiting import wait_until
 class Reloadable:
     """A balancer with a file that the test rewrites."""
 
-    def __init__(self, millrace, command, folder, binary, **tables):
+    def __init__(self, millrace, command, folder, **tables):
         self.file = folder / "millrace.toml"
         self.socket = str(folder / "control.sock")
         self._tables = tables
         self._command = command
         self.write_config = lambda backends, **changed: self.write(self.config(backends, **changed))
         self._millrace = millrace
-        self._binary = binary
 
     def config(self, backends, **changed):
         return make_config(backends, **({"admin": {"socket": self.socket}} | self._tables | changed))
@@ -73,8 +72,8 @@ class Reloadable:
 
 
 @pytest.fixture
-def reloadable(millrace, command, tmp_path, binary):
-    return lambda **tables: Reloadable(millrace, command, tmp_path, binary, **tables)
+def reloadable(millrace, command, tmp_path):
+    return lambda **tables: Reloadable(millrace, command, tmp_path, **tables)
 
 
 @pytest.fixture
@@ -487,12 +486,14 @@ def test_an_address_that_comes_back_at_once(reloadable, two):
     for workers in (1, 2):
         balancer = reloadable(runtime={"workers": workers})
         running = balancer.start(two[:1], more_listeners={"more": bind})
+        assert ask(("127.0.0.1", port)) == b"a"
+        wait_until(lambda: balancer.listeners()["more"]["active"] == 0, what="the end of the connection")
+        before = running.descriptors()["socket"]
         for _ in range(5):
             balancer.reload(two[:1])
             balancer.reload(two[:1], more_listeners={"more": bind})
             assert ask(("127.0.0.1", port)) == b"a"
-        before = running.descriptors()["socket"]
-        assert before == running.descriptors()["socket"]
+        wait_until(lambda: running.descriptors()["socket"] == before, what="descriptors to be given back")
         running.close()
 
 
