@@ -183,19 +183,15 @@ std::string Operator::set_weight(const Place& place, std::uint32_t weight) {
   const std::shared_ptr<const pool::Snapshot> snapshot = next.directory.snapshot();
   publish(std::move(next));
   const std::array pools = {place.pool};
-  return adopt([&](std::uint32_t worker) {
-    worker::Adoption made = adoption(*snapshot, pools, worker);
-    made.snapshot = snapshot;
-    return made;
-  });
+  return adopt([&](std::uint32_t worker) { return adoption(snapshot, pools, worker); });
 }
 
-/// The pools of a snapshot that have changed, with pickers for one worker.
-worker::Adoption Operator::adoption(const pool::Snapshot& snapshot, std::span<const std::uint32_t> pools,
-                                    std::uint32_t worker) const {
-  worker::Adoption made;
+/// A snapshot, and those of its pools that have changed, with pickers for one worker.
+worker::Adoption Operator::adoption(const std::shared_ptr<const pool::Snapshot>& snapshot,
+                                    std::span<const std::uint32_t> pools, std::uint32_t worker) const {
+  worker::Adoption made{.snapshot = snapshot};
   for (const std::uint32_t index : pools) {
-    made.pools.emplace_back(index, std::make_unique<worker::PoolInUse>(snapshot.pools[index], table_, worker));
+    made.pools.emplace_back(index, std::make_unique<worker::PoolInUse>(snapshot->pools[index], table_, worker));
   }
   return made;
 }
@@ -235,8 +231,7 @@ Result<ReloadReport> Operator::reload(bool plan) {
 void Operator::set_sockets(std::vector<std::vector<worker::ListenerSocket>> sockets) {
   const std::shared_ptr<const pool::Snapshot> snapshot = state()->directory.snapshot();
   static_cast<void>(adopt([&](std::uint32_t worker) {
-    worker::Adoption made;
-    made.snapshot = snapshot;
+    worker::Adoption made = adoption(snapshot, {}, worker);
     made.changes_sockets = true;
     made.sockets = std::move(sockets[worker]);
     return made;
@@ -270,8 +265,7 @@ std::string Operator::roll_out(Rollout rollout) {
   }
   publish(std::move(next));
   return adopt([&](std::uint32_t worker) {
-    worker::Adoption made = adoption(*snapshot, changes.pools, worker);
-    made.snapshot = snapshot;
+    worker::Adoption made = adoption(snapshot, changes.pools, worker);
     made.fresh = changes.fresh;
     made.returned = changes.returned;
     made.evictions = evictions;

@@ -93,7 +93,61 @@ ListenerStatus listener_status(const StatusSources& sources, std::size_t index) 
   return status;
 }
 
-BackendStatus backend_status(const StatusSources& sources, const pool::Backend& backend) {
+/// As a worker's picker does it: see Picker.
+bool failing_open(const pool::Pool& pool, const pool::BackendTable& table) {
+  bool any = false;
+  for (const pool::Backend& backend : pool.backends) {
+    if (backend.weight == 0 || table.barred(backend.id)) continue;
+    if (table.serves(backend.id)) return false;
+    any = true;
+  }
+  return any && pool.fail_open;
+}
+
+PoolStatus pool_status(const StatusSources& sources, std::uint32_t index) {
+  const pool::Pool& pool = *sources.snapshot.pools[index];
+  PoolStatus status{.name = pool.name, .balance = std::string(balance::name(pool.algorithm)), .backends = {}};
+  status.failing_open = !pool.retired && failing_open(pool, sources.table);
+  if (!pool.retired) {
+    for (const pool::Backend& backend : pool.backends) status.backends.push_back(make_backend_status(sources, backend));
+  }
+  for (const pool::LeavingBackend& leaving : sources.snapshot.leaving) {
+    if (leaving.pool != index || sources.table.active(leaving.backend.id) == 0) continue;
+    status.backends.push_back(make_backend_status(sources, leaving.backend));
+    status.backends.back().state = "removed";
+  }
+  return status;
+}
+
+WorkerStatus worker_status(const worker::Counters& counters, std::size_t index) {
+  WorkerStatus status{.index = static_cast<std::uint32_t>(index), .bytes = {}};
+  for (std::size_t i = 0; i < counters.listeners.size(); ++i) {
+    const worker::ListenerCounters& listener = counters.listeners[i];
+    status.active += active(listener);
+    status.connections += listener.begun.get();
+    add(status.bytes, listener.traffic);
+  }
+  status.busy_seconds = std::chrono::duration<double>(counters.busy.get()).count();
+  return status;
+}
+
+void add_flows(Status& status, const worker::Counters& counters) {
+  status.forwarded_bytes.copy += counters.flows.bytes_copied.get();
+  status.forwarded_bytes.splice += counters.flows.bytes_spliced.get();
+  for (unsigned i = 0; i < flow::kCloseReasons; ++i) {
+    add(status.closes, flow::name(static_cast<flow::CloseReason>(i)),
+        counters.closed[i].get() + counters.udp.sessions_closed[i].get());
+  }
+  status.udp.datagrams.in += counters.udp.datagrams_from_clients.get();
+  status.udp.datagrams.out += counters.udp.datagrams_to_clients.get();
+  for (unsigned i = 0; i < worker::kDrops; ++i) {
+    add(status.udp.dropped, name(static_cast<worker::Drop>(i)), counters.udp.dropped[i].get());
+  }
+}
+
+}  // namespace
+
+BackendStatus make_backend_status(const StatusSources& sources, const pool::Backend& backend) {
   const std::size_t row = pool::row(backend.id);
   const pool::HealthState health = sources.table.health(backend.id);
   BackendStatus status{
@@ -132,60 +186,6 @@ BackendStatus backend_status(const StatusSources& sources, const pool::Backend& 
   return status;
 }
 
-/// As a worker's picker does it: see Picker.
-bool failing_open(const pool::Pool& pool, const pool::BackendTable& table) {
-  bool any = false;
-  for (const pool::Backend& backend : pool.backends) {
-    if (backend.weight == 0 || table.barred(backend.id)) continue;
-    if (table.serves(backend.id)) return false;
-    any = true;
-  }
-  return any && pool.fail_open;
-}
-
-PoolStatus pool_status(const StatusSources& sources, std::uint32_t index) {
-  const pool::Pool& pool = *sources.snapshot.pools[index];
-  PoolStatus status{.name = pool.name, .balance = std::string(balance::name(pool.algorithm)), .backends = {}};
-  status.failing_open = !pool.retired && failing_open(pool, sources.table);
-  if (!pool.retired) {
-    for (const pool::Backend& backend : pool.backends) status.backends.push_back(backend_status(sources, backend));
-  }
-  for (const pool::LeavingBackend& leaving : sources.snapshot.leaving) {
-    if (leaving.pool != index || sources.table.active(leaving.backend.id) == 0) continue;
-    status.backends.push_back(backend_status(sources, leaving.backend));
-    status.backends.back().state = "removed";
-  }
-  return status;
-}
-
-WorkerStatus worker_status(const worker::Counters& counters, std::size_t index) {
-  WorkerStatus status{.index = static_cast<std::uint32_t>(index), .bytes = {}};
-  for (std::size_t i = 0; i < counters.listeners.size(); ++i) {
-    const worker::ListenerCounters& listener = counters.listeners[i];
-    status.active += active(listener);
-    status.connections += listener.begun.get();
-    add(status.bytes, listener.traffic);
-  }
-  status.busy_seconds = std::chrono::duration<double>(counters.busy.get()).count();
-  return status;
-}
-
-void add_flows(Status& status, const worker::Counters& counters) {
-  status.forwarded_bytes.copy += counters.flows.bytes_copied.get();
-  status.forwarded_bytes.splice += counters.flows.bytes_spliced.get();
-  for (unsigned i = 0; i < flow::kCloseReasons; ++i) {
-    add(status.closes, flow::name(static_cast<flow::CloseReason>(i)),
-        counters.closed[i].get() + counters.udp.sessions_closed[i].get());
-  }
-  status.udp.datagrams.in += counters.udp.datagrams_from_clients.get();
-  status.udp.datagrams.out += counters.udp.datagrams_to_clients.get();
-  for (unsigned i = 0; i < worker::kDrops; ++i) {
-    add(status.udp.dropped, name(static_cast<worker::Drop>(i)), counters.udp.dropped[i].get());
-  }
-}
-
-}  // namespace
-
 double quantile_ms(std::span<const std::uint64_t> classes, double part) {
   std::uint64_t total = 0;
   for (const std::uint64_t count : classes) total += count;
@@ -202,10 +202,6 @@ double quantile_ms(std::span<const std::uint64_t> classes, double part) {
     from = to;
   }
   return 0;
-}
-
-BackendStatus make_backend_status(const StatusSources& sources, const pool::Backend& backend) {
-  return backend_status(sources, backend);
 }
 
 Status make_status(const StatusSources& sources) {

@@ -1,7 +1,5 @@
 #include "access_log.hpp"
 
-#include <algorithm>
-
 namespace millrace::app {
 
 namespace {
@@ -19,15 +17,12 @@ accesslog::Targets access_log_targets(const config::Config& config, const pool::
                                       const accesslog::Targets& before) {
   accesslog::Targets targets;
   targets.listeners = before.listeners;
-  const std::vector<pool::Listener>& listeners = directory.snapshot()->listeners;
-  targets.listeners.resize(listeners.size());
-  for (std::size_t place = 0; place < listeners.size(); ++place) {
-    const auto found =
-        std::find_if(config.listeners.begin(), config.listeners.end(),
-                     [&](const config::Listener& listener) { return listener.name == listeners[place].name; });
-    if (found != config.listeners.end()) targets.listeners[place] = target_of(*found);
+  const pool::Snapshot& snapshot = *directory.snapshot();
+  targets.listeners.resize(snapshot.listeners.size());
+  for (const config::Listener& listener : config.listeners) {
+    if (const auto place = snapshot.find_listener(listener.name)) targets.listeners[*place] = target_of(listener);
   }
-  for (const auto& pool : directory.snapshot()->pools) targets.pools.push_back(pool->name);
+  for (const auto& pool : snapshot.pools) targets.pools.push_back(pool->name);
   for (const pool::Directory::Owner& owner : directory.owners()) targets.backends.push_back(owner.name);
   return targets;
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 
+#include "millrace/base/assert.hpp"
 #include "millrace/base/log.hpp"
 #include "millrace/io/sockets.hpp"
 
@@ -361,12 +362,11 @@ std::vector<std::vector<worker::ListenerSocket>> ListeningSockets::by_worker(con
                                                                              const pool::Snapshot& snapshot) const {
   std::vector<std::vector<worker::ListenerSocket>> sockets(workers_);
   for (const Bound& bound : listening.bounds) {
-    const auto listener = std::find_if(snapshot.listeners.begin(), snapshot.listeners.end(),
-                                       [&](const pool::Listener& one) { return one.name == bound.listener; });
-    const auto index = static_cast<std::uint32_t>(listener - snapshot.listeners.begin());
+    const auto index = snapshot.find_listener(bound.listener);
+    MILLRACE_ASSERT(index.has_value(), "a snapshot has the listeners of its configuration");
     for (std::uint32_t worker = 0; worker < workers_; ++worker) {
       for (const io::Fd fd : bound.fds[worker]) {
-        sockets[worker].push_back({.fd = fd, .listener = index, .shared = bound.passed});
+        sockets[worker].push_back({.fd = fd, .listener = *index, .shared = bound.passed});
       }
     }
   }
@@ -376,9 +376,9 @@ std::vector<std::vector<worker::ListenerSocket>> ListeningSockets::by_worker(con
 std::vector<std::vector<std::string>> ListeningSockets::addresses(const Listening& listening,
                                                                   const pool::Snapshot& snapshot) {
   std::vector<std::vector<std::string>> addresses(snapshot.listeners.size());
-  for (std::size_t i = 0; i < addresses.size(); ++i) {
-    for (const Bound& bound : listening.bounds) {
-      if (bound.listener == snapshot.listeners[i].name) addresses[i].push_back(bound.address.to_string());
+  for (const Bound& bound : listening.bounds) {
+    if (const auto index = snapshot.find_listener(bound.listener)) {
+      addresses[*index].push_back(bound.address.to_string());
     }
   }
   return addresses;

@@ -12,19 +12,11 @@ namespace millrace::app {
 
 namespace {
 
-const pool::Pool* find_pool(const pool::Snapshot& snapshot, const std::string& name) {
-  const auto found =
-      std::find_if(snapshot.pools.begin(), snapshot.pools.end(), [&](const auto& pool) { return pool->name == name; });
-  return found == snapshot.pools.end() ? nullptr : found->get();
-}
-
-/// Calls `visit` with each listener of the configuration and its index in both.
+/// Calls `visit` with each listener of the configuration by its index, and its index in the snapshot.
 template <class F>
 void for_each_listener(const config::Config& config, const pool::Snapshot& snapshot, F&& visit) {
-  for (std::size_t place = 0; place < snapshot.listeners.size(); ++place) {
-    for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-      if (config.listeners[i].name == snapshot.listeners[place].name) visit(i, place);
-    }
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    if (const auto place = snapshot.find_listener(config.listeners[i].name)) visit(i, std::size_t{*place});
   }
 }
 
@@ -84,9 +76,10 @@ Result<admin::ReloadReport> Reloader::run(bool plan_only) {
     if (!text.empty() && text.back() == '\n') text.pop_back();
     return Error{std::move(text)};
   }
-  pool::Directory directory = parts_.desk.directory();
-  if (plan_only) return plan(*loaded.config, directory);
-  Result<admin::ReloadReport> report = apply(std::move(*loaded.config));
+  Result<Next> next = prepare(std::move(*loaded.config));
+  if (!next) return Error{next.error()};
+  if (plan_only) return std::move(next).value().report;
+  Result<admin::ReloadReport> report = apply(std::move(next).value());
   if (!report) return report;
   for (const admin::KeyChange& change : report.value().needs_restart) {
     log::warn("reload_needs_restart", {{"key", change.key}, {"running", change.before}, {"file", change.after}});
@@ -94,55 +87,53 @@ Result<admin::ReloadReport> Reloader::run(bool plan_only) {
   return report;
 }
 
-Result<admin::ReloadReport> Reloader::plan(const config::Config& next, const pool::Directory& directory) const {
-  pool::Directory after = directory;
-  const auto changes = after.update(next, parts_.table);
+Result<Reloader::Next> Reloader::prepare(config::Config config) const {
+  Next next{.config = std::move(config), .directory = parts_.desk.directory()};
+  const std::shared_ptr<const pool::Snapshot> before = next.directory.snapshot();
+  Result<pool::Directory::Changes> changes = next.directory.update(next.config, parts_.table);
   if (!changes) return Error{changes.error()};
-  admin::ReloadReport report = compare(config_, next);
-  for (admin::PoolChange& change : report.pools_changed) {
-    const pool::Pool* before_pool = find_pool(*directory.snapshot(), change.name);
-    const pool::Pool* after_pool = find_pool(*after.snapshot(), change.name);
-    if (before_pool != nullptr && after_pool != nullptr) change.hash_moved = hash_moved(*before_pool, *after_pool);
+  next.changes = std::move(changes).value();
+  next.report = compare(config_, next.config);
+  const pool::Snapshot& after = *next.directory.snapshot();
+  for (admin::PoolChange& change : next.report.pools_changed) {
+    const auto index = after.find_pool(change.name);  // the same in both
+    if (index) change.hash_moved = hash_moved(*before->pools[*index], *after.pools[*index]);
   }
-  for (const pool::BackendId id : changes.value().left) report.connections_leaving += parts_.table.active(id);
-  return report;
+  for (const pool::BackendId id : next.changes.left) next.report.connections_leaving += parts_.table.active(id);
+  return next;
 }
 
-Result<admin::ReloadReport> Reloader::apply(config::Config next) {
-  pool::Directory directory = parts_.desk.directory();
-  Result<admin::ReloadReport> report = plan(next, directory);
-  if (!report) return report;
-  Result<pool::Directory::Changes> changes = directory.update(next, parts_.table);
-  if (!changes) return Error{changes.error()};
-  accesslog::Targets log_targets = access_log_targets(next, directory, log_targets_);
+Result<admin::ReloadReport> Reloader::apply(Next next) {
+  accesslog::Targets log_targets = access_log_targets(next.config, next.directory, log_targets_);
   if (std::string problem = parts_.access_log.set_targets(log_targets); !problem.empty()) return Error{problem};
   Result<Listening> listening =
-      parts_.sockets.prepare(next, [this](const Bound& bound) { return keep_draining(bound); });
+      parts_.sockets.prepare(next.config, [this](const Bound& bound) { return keep_draining(bound); });
   if (!listening) {
     take_back_sockets();
     static_cast<void>(parts_.access_log.set_targets(log_targets_));  // opens nothing that is not open
     return Error{listening.error()};
   }
-  const std::shared_ptr<const pool::Snapshot> snapshot = directory.snapshot();
-  set_limits(next, *snapshot);
-  log::change(log_level(next.runtime.log_level), log_format(next.runtime.log_format));
-  shutdown_timeout_ = next.runtime.shutdown_timeout.count();
+  const std::shared_ptr<const pool::Snapshot> snapshot = next.directory.snapshot();
+  const config::Runtime& runtime = next.config.runtime;
+  set_limits(next.config, *snapshot);
+  log::change(log_level(runtime.log_level), log_format(runtime.log_format));
+  shutdown_timeout_ = runtime.shutdown_timeout.count();
   const bool same_sockets = listening.value().bounds == parts_.sockets.now().bounds;
-  admin::Rollout rollout{.directory = std::move(directory),
-                         .changes = std::move(changes).value(),
+  admin::Rollout rollout{.directory = std::move(next.directory),
+                         .changes = std::move(next.changes),
                          .addresses = ListeningSockets::addresses(listening.value(), *snapshot),
                          .changes_sockets = !same_sockets,
                          .sockets = parts_.sockets.by_worker(listening.value(), *snapshot)};
-  parts_.sockets.commit(std::move(listening).value(), next);
-  config_ = std::move(next);
+  parts_.sockets.commit(std::move(listening).value(), next.config);
+  config_ = std::move(next.config);
   log_targets_ = std::move(log_targets);
   std::string problem = parts_.desk.roll_out(std::move(rollout));
   // Not before: what is probed no more is taken for up, and a worker might still choose it.
   parts_.prober.reload(config_, snapshot);
   if (!problem.empty()) return Error{std::move(problem)};
   parts_.source_limits.forget_old_rules();
-  report.value().applied = true;
-  return report;
+  next.report.applied = true;
+  return std::move(next.report);
 }
 
 /// Within what was reserved at the start.

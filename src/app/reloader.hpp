@@ -56,14 +56,19 @@ class Reloader {
   Reloader(Parts parts, config::Config config) : parts_(std::move(parts)), config_(std::move(config)) {}
 
   [[nodiscard]] Result<admin::ReloadReport> run(bool plan);
-  /// As it is now. Only from the thread that calls run(), or when nobody does.
-  [[nodiscard]] const config::Config& config() const { return config_; }
   /// SIGTERM: how long to wait now.
   [[nodiscard]] Nanos shutdown_timeout() const { return Nanos(shutdown_timeout_.load()); }
 
  private:
-  [[nodiscard]] Result<admin::ReloadReport> plan(const config::Config& next, const pool::Directory& directory) const;
-  [[nodiscard]] Result<admin::ReloadReport> apply(config::Config next);
+  /// A configuration, and what it changes.
+  struct Next {
+    config::Config config{};
+    pool::Directory directory{};
+    pool::Directory::Changes changes{};
+    admin::ReloadReport report{};
+  };
+  [[nodiscard]] Result<Next> prepare(config::Config config) const;
+  [[nodiscard]] Result<admin::ReloadReport> apply(Next next);
   [[nodiscard]] std::vector<std::vector<io::Fd>> keep_draining(const Bound& bound);
   void set_limits(const config::Config& next, const pool::Snapshot& snapshot);
   void take_back_sockets();

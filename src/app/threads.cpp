@@ -43,26 +43,21 @@ health::ProbeSettings probe_settings(const config::Pool& pool) {
           .max_ejected = pool.passive.max_ejected};
 }
 
-const pool::Pool* find_pool(const pool::Snapshot& snapshot, const std::string& name) {
-  const auto found =
-      std::find_if(snapshot.pools.begin(), snapshot.pools.end(), [&](const auto& pool) { return pool->name == name; });
-  return found == snapshot.pools.end() ? nullptr : found->get();
-}
-
 std::vector<health::Target> probe_targets(const config::Config& config, const pool::Snapshot& snapshot) {
   std::vector<health::Target> targets;
   for (const config::Pool& wanted : config.pools) {
-    const pool::Pool* pool = find_pool(snapshot, wanted.name);
-    MILLRACE_ASSERT(pool != nullptr, "a snapshot has the pools of its configuration");
-    for (const pool::Backend& backend : pool->backends) {
+    const auto index = snapshot.find_pool(wanted.name);
+    MILLRACE_ASSERT(index.has_value(), "a snapshot has the pools of its configuration");
+    const pool::Pool& pool = *snapshot.pools[*index];
+    for (const pool::Backend& backend : pool.backends) {
       health::Target target{.id = backend.id,
-                            .pool = pool->name,
+                            .pool = pool.name,
                             .backend = backend.name,
                             .endpoint = backend.address,
                             .settings = probe_settings(wanted)};
       const std::uint16_t port = wanted.health.port;
       if (port != 0 && !backend.address.is_unix()) target.endpoint.set_port(port);
-      for (const net::Endpoint& source : pool->sources) {
+      for (const net::Endpoint& source : pool.sources) {
         if (source.family() == backend.address.family()) target.source = source;
       }
       targets.push_back(std::move(target));
@@ -137,13 +132,14 @@ void ProberThread::on_transition(const health::Transition& transition) {
     const std::lock_guard lock(mutex_);
     snapshot = snapshot_;
   }
-  const pool::Pool* pool = find_pool(*snapshot, transition.target.pool);
-  if (pool == nullptr || pool->retired) return;
-  if (pool->close_on_down) close_connections(*pool, transition.target.id);
-  const bool any_up = std::any_of(pool->backends.begin(), pool->backends.end(), [this](const pool::Backend& backend) {
+  const auto index = snapshot->find_pool(transition.target.pool);
+  if (!index || snapshot->pools[*index]->retired) return;
+  const pool::Pool& pool = *snapshot->pools[*index];
+  if (pool.close_on_down) close_connections(pool, transition.target.id);
+  const bool any_up = std::any_of(pool.backends.begin(), pool.backends.end(), [this](const pool::Backend& backend) {
     return backend.weight != 0 && table_.health(backend.id) == pool::HealthState::up;
   });
-  if (!any_up) log::error("pool_down", {{"pool", pool->name}, {"fail_open", pool->fail_open}});
+  if (!any_up) log::error("pool_down", {{"pool", pool.name}, {"fail_open", pool.fail_open}});
 }
 
 void ProberThread::close_connections(const pool::Pool& pool, pool::BackendId id) {

@@ -162,8 +162,7 @@ void start(Level level, Format format) {
   auto async = std::make_unique<AsyncWriter>();
   const std::lock_guard lock(g_mutex);
   MILLRACE_ASSERT(g_async == nullptr, "log started twice");
-  g_level = level;
-  g_format = format;
+  change(level, format);
   g_async = std::move(async);
 }
 

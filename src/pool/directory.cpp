@@ -13,21 +13,6 @@ namespace millrace::pool {
 
 namespace {
 
-template <class All, class Name>
-std::optional<std::uint32_t> index_of(const All& all, const std::string& name, Name&& name_of) {
-  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& one) { return name_of(one) == name; });
-  if (found == all.end()) return std::nullopt;
-  return static_cast<std::uint32_t>(found - all.begin());
-}
-
-std::optional<std::uint32_t> find_pool(const Snapshot& snapshot, const std::string& name) {
-  return index_of(snapshot.pools, name, [](const auto& pool) -> const std::string& { return pool->name; });
-}
-
-std::optional<std::uint32_t> find_listener(const Snapshot& snapshot, const std::string& name) {
-  return index_of(snapshot.listeners, name, [](const Listener& one) -> const std::string& { return one.name; });
-}
-
 Error too_many(const char* what, std::size_t limit) {
   return Error{fmt::format("this process has known {} {} already, no more fit; restart it", limit, what)};
 }
@@ -53,7 +38,7 @@ Result<Directory::Changes> Directory::make(const config::Config& config, const B
   next->leaving.clear();
   std::vector<bool> kept(next->pools.size());
   for (const config::Pool& pool : config.pools) {
-    const std::uint32_t index = find_pool(*next, pool.name).value_or(static_cast<std::uint32_t>(next->pools.size()));
+    const std::uint32_t index = next->find_pool(pool.name).value_or(static_cast<std::uint32_t>(next->pools.size()));
     if (index == kPoolsMax) return too_many("pools", kPoolsMax);
     if (index == next->pools.size()) {
       next->pools.emplace_back();
@@ -83,10 +68,10 @@ Result<Directory::Changes> Directory::make(const config::Config& config, const B
 
   for (Listener& listener : next->listeners) listener.retired = true;
   for (const config::Listener& listener : config.listeners) {
-    const std::optional<std::uint32_t> pool = find_pool(*next, listener.pool);
+    const std::optional<std::uint32_t> pool = next->find_pool(listener.pool);
     MILLRACE_ASSERT(pool.has_value(), "a validated listener names a pool");
     Listener made = build_listener(listener, *pool);
-    if (const std::optional<std::uint32_t> index = find_listener(*next, listener.name)) {
+    if (const std::optional<std::uint32_t> index = next->find_listener(listener.name)) {
       next->listeners[*index] = std::move(made);
     } else {
       if (next->listeners.size() == kListenersMax) return too_many("listeners", kListenersMax);

@@ -31,7 +31,22 @@ balance::Maglev hashes_of(std::span<const Backend> backends) {
   return balance::Maglev(entries);
 }
 
+template <class All, class IsNamed>
+std::optional<std::uint32_t> index_of(const All& all, IsNamed&& is_named) {
+  const auto found = std::find_if(all.begin(), all.end(), is_named);
+  if (found == all.end()) return std::nullopt;
+  return static_cast<std::uint32_t>(found - all.begin());
+}
+
 }  // namespace
+
+std::optional<std::uint32_t> Snapshot::find_pool(std::string_view name) const {
+  return index_of(pools, [name](const auto& pool) { return pool->name == name; });
+}
+
+std::optional<std::uint32_t> Snapshot::find_listener(std::string_view name) const {
+  return index_of(listeners, [name](const Listener& listener) { return listener.name == name; });
+}
 
 void build_hashes(Pool& pool) {
   if (pool.algorithm != balance::Algorithm::source_hash) return;

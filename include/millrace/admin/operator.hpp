@@ -140,8 +140,8 @@ class Operator {
   [[nodiscard]] Result<BackendStatus> change_locked(const Place& place, const BackendChange& change);
   [[nodiscard]] std::string set_weight(const Place& place, std::uint32_t weight);
   [[nodiscard]] std::string adopt(const std::function<worker::Adoption(std::uint32_t worker)>& make);
-  [[nodiscard]] worker::Adoption adoption(const pool::Snapshot& snapshot, std::span<const std::uint32_t> pools,
-                                          std::uint32_t worker) const;
+  [[nodiscard]] worker::Adoption adoption(const std::shared_ptr<const pool::Snapshot>& snapshot,
+                                          std::span<const std::uint32_t> pools, std::uint32_t worker) const;
   [[nodiscard]] Explanation explain(const State& state, std::uint32_t listener, const net::Endpoint& client) const;
 
   pool::BackendTable& table_;

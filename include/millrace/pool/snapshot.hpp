@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "millrace/balance/algorithm.hpp"
@@ -93,6 +94,10 @@ struct Snapshot {
   std::vector<std::shared_ptr<const Pool>> pools;  // what has not changed is the very same object as before
   std::vector<Listener> listeners;
   std::vector<LeavingBackend> leaving;
+
+  /// Indices, by name; retired ones too.
+  [[nodiscard]] std::optional<std::uint32_t> find_pool(std::string_view name) const;
+  [[nodiscard]] std::optional<std::uint32_t> find_listener(std::string_view name) const;
 };
 
 /// Makes the hash tables of a pool anew, after its backends have changed.
