@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "client_sockets.hpp"
 #include "millrace/base/log.hpp"
 #include "millrace/io/sockets.hpp"
 #include "millrace/net/endpoint.hpp"
@@ -171,13 +172,7 @@ void ControlServer::serve() {
       polled.push_back({.fd = client->fd, .events = static_cast<short>(answering ? POLLOUT : POLLIN), .revents = 0});
       wake = std::min(wake, client->has_request() ? Instant::min() : client->deadline);
     }
-    int timeout = -1;
-    if (wake != kNever) {
-      const Nanos left =
-          std::max(wake == Instant::min() ? Nanos(0) : wake - std::chrono::steady_clock::now(), Nanos(0));
-      timeout = static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(left).count());
-    }
-    if (::poll(polled.data(), polled.size(), timeout) < 0 && errno != EINTR) {
+    if (::poll(polled.data(), polled.size(), poll_timeout(wake)) < 0 && errno != EINTR) {
       log::error("control_failed", {{"reason", text_of(errno)}});
       return;
     }
@@ -192,18 +187,13 @@ void ControlServer::serve() {
 
 void ControlServer::accept_clients() {
   for (std::size_t i = 0; i < options_.clients_max; ++i) {  // then the clients that are there have their turn
-    const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0) {
-      accept_client(fd);
-      continue;
-    }
-    // Out of descriptors: whoever waits would keep the loop awake, so he is given a moment instead.
-    if (errno == EMFILE || errno == ENFILE) ::poll(nullptr, 0, 100);
-    return;
+    const int fd = accept_client(listener_);
+    if (fd < 0) return;
+    add_client(fd);
   }
 }
 
-void ControlServer::accept_client(int fd) {
+void ControlServer::add_client(int fd) {
   auto client = std::make_unique<Client>(fd);
   struct stat file {};
   const bool known = ::stat(options_.path.c_str(), &file) == 0;
@@ -216,14 +206,8 @@ void ControlServer::accept_client(int fd) {
     send(*client);
     return;
   }
-  if (clients_.size() >= options_.clients_max) make_room();
+  if (clients_.size() >= options_.clients_max) drop_quietest(clients_);
   clients_.push_back(std::move(client));
-}
-
-void ControlServer::make_room() {
-  const auto quietest = std::min_element(clients_.begin(), clients_.end(),
-                                         [](const auto& a, const auto& b) { return a->last_heard < b->last_heard; });
-  clients_.erase(quietest);
 }
 
 void ControlServer::progress(Client& client, short events, Instant now) {
@@ -264,14 +248,8 @@ void ControlServer::answer_request(Client& client, Instant now) {
 }
 
 void ControlServer::send(Client& client) {
-  const ssize_t sent = ::send(client.fd, client.answer.data() + client.sent, client.answer.size() - client.sent,
-                              MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (sent < 0) {
-    if (errno != EAGAIN && errno != EINTR) client.gone = true;
-    return;
-  }
-  client.sent += static_cast<std::size_t>(sent);
-  if (client.answering()) return;
+  client.gone = !send_more(client.fd, client.answer, client.sent);
+  if (client.gone || client.answering()) return;
   client.answer.clear();
   client.answer.shrink_to_fit();
   client.sent = 0;

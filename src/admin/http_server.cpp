@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "client_sockets.hpp"
 #include "job_threads.hpp"
 #include "millrace/base/log.hpp"
 #include "millrace/io/sockets.hpp"
@@ -106,12 +107,7 @@ void HttpServer::serve() {
       polled.push_back({.fd = client->fd, .events = client->wanted_events(), .revents = 0});
       if (client->stage != Client::Stage::working) wake = std::min(wake, client->deadline);
     }
-    int timeout = -1;
-    if (wake != kNever) {
-      const Nanos left = std::max(wake - std::chrono::steady_clock::now(), Nanos(0));
-      timeout = static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(left).count());
-    }
-    if (::poll(polled.data(), polled.size(), timeout) < 0 && errno != EINTR) {
+    if (::poll(polled.data(), polled.size(), poll_timeout(wake)) < 0 && errno != EINTR) {
       return log::error("http_failed", {{"reason", ::strerrordesc_np(errno)}});
     }
     const Instant now = std::chrono::steady_clock::now();
@@ -126,24 +122,14 @@ void HttpServer::serve() {
 void HttpServer::accept_clients() {
   const Instant now = std::chrono::steady_clock::now();
   for (std::size_t i = 0; i < options_.clients_max; ++i) {  // then the clients that are there have their turn
-    const int fd = ::accept4(io::raw(listener_), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0) {
-      // Out of descriptors: whoever waits would keep the loop awake, so he is given a moment instead.
-      if (errno == EMFILE || errno == ENFILE) ::poll(nullptr, 0, 100);
-      return;
-    }
-    if (clients_.size() >= options_.clients_max) make_room();
+    const int fd = accept_client(io::raw(listener_));
+    if (fd < 0) return;
+    if (clients_.size() >= options_.clients_max) drop_quietest(clients_);
     auto client = std::make_unique<Client>(fd, ++clients_seen_);
     client->last_heard = now;
     client->deadline = now + options_.idle_time;
     clients_.push_back(std::move(client));
   }
-}
-
-void HttpServer::make_room() {
-  const auto quietest = std::min_element(clients_.begin(), clients_.end(),
-                                         [](const auto& a, const auto& b) { return a->last_heard < b->last_heard; });
-  clients_.erase(quietest);
 }
 
 void HttpServer::progress(Client& client, short events, Instant now) {
@@ -227,14 +213,8 @@ void HttpServer::answer(Client& client, const HttpResponse& response) {
 }
 
 void HttpServer::send(Client& client) {
-  const ssize_t sent = ::send(client.fd, client.answer.data() + client.sent, client.answer.size() - client.sent,
-                              MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (sent < 0) {
-    if (errno != EAGAIN && errno != EINTR) client.gone = true;
-    return;
-  }
-  client.sent += static_cast<std::size_t>(sent);
-  if (client.sent < client.answer.size()) return;
+  client.gone = !send_more(client.fd, client.answer, client.sent);
+  if (client.gone || client.sent < client.answer.size()) return;
   std::string().swap(client.answer);
   const Instant now = std::chrono::steady_clock::now();
   if (client.last_answer) {

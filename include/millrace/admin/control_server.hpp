@@ -55,8 +55,7 @@ class ControlServer {
   ControlServer(ControlOptions options, Handler handle, Refusal refuse, int listener, int stop);
   void serve();
   void accept_clients();
-  void accept_client(int fd);
-  void make_room();
+  void add_client(int fd);
   void progress(Client& client, short events, Instant now);
   void receive(Client& client);
   void answer_request(Client& client, Instant now);

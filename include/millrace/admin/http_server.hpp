@@ -61,7 +61,6 @@ class HttpServer {
   HttpServer(HttpOptions options, HttpHandlers handlers, io::Fd listener, int wake);
   void serve();
   void accept_clients();
-  void make_room();
   void progress(Client& client, short events, Instant now);
   void receive(Client& client, Instant now);
   void look_for_request(Client& client, Instant now);
