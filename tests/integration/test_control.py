@@ -15,7 +15,7 @@ import pytest
 from harness.backends import echo, greeter, sink
 from harness.config import backend_entry
 from harness.servers import Nginx, program
-from harness.sockets import FIN, RST, connect, exchange, pattern, receive_all, receive_exactly
+from harness.sockets import FIN, RST, connect, converse, exchange, pattern, receive_all
 from harness.waiting import DEADLINE, wait_until
 
 
@@ -82,14 +82,7 @@ def test_totals_are_what_clients_counted(operated, backend, status, forwarding, 
     running = operated(servers, runtime={"workers": workers}, listener={"forwarding": forwarding})
     sizes = [1, 100, 4096, 70_000, 300_000] * 4
     for seed, size in enumerate(sizes):
-        data = pattern(size, seed)
-        with connect(running.address) as sock:
-            sender = threading.Thread(target=sock.sendall, args=(data,))
-            sender.start()
-            assert receive_exactly(sock, size) == data
-            sender.join()
-            sock.shutdown(socket.SHUT_WR)
-            assert receive_all(sock) == (b"", FIN)
+        converse(running.address, pattern(size, seed))
     wait_until(lambda: status()["listeners"][0]["active"] == 0, what="the end of all connections")
     seen = status()
     (listener,) = seen["listeners"]

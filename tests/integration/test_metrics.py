@@ -17,7 +17,7 @@ from harness.config import FAST_HEALTH, make_config  # noqa: E402
 from harness.datagrams import echo as echo_datagrams  # noqa: E402
 from harness.http import HttpClient  # noqa: E402
 from harness.servers import Iperf3, Nginx, program  # noqa: E402
-from harness.sockets import FIN, connect, exchange, pattern, receive_all, receive_exactly  # noqa: E402
+from harness.sockets import connect, converse, exchange, pattern, receive_all  # noqa: E402
 from harness.waiting import wait_until  # noqa: E402
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -159,17 +159,11 @@ def test_a_name_with_signs_of_the_format_is_read_as_it_is(measured, backend):
 # What really happened.
 
 
-def converse(address, count, size, seed):
-    """So many connections, each with so many bytes both ways, finished in order."""
+def converse_often(address, count, size, seed):
+    """So many connections, each with so many bytes both ways."""
     data = pattern(size, seed)
     for _ in range(count):
-        with connect(address) as sock:
-            sender = threading.Thread(target=sock.sendall, args=(data,))
-            sender.start()
-            assert receive_exactly(sock, size) == data
-            sender.join()
-            sock.shutdown(socket.SHUT_WR)
-            assert receive_all(sock) == (b"", FIN)
+        converse(address, data)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -179,7 +173,7 @@ def test_totals_of_tcp_are_exactly_what_clients_counted(measured, backend, worke
     running, scrape, http = measured([backend(echo, name=name) for name in "ab"], runtime={"workers": workers},
                                      listener={"access_log": str(log)})
     plan = [(60, 10, 1), (30, 5000, 2), (4, 700_000, 3), (2, 3_000_000, 4)]
-    threads = [threading.Thread(target=converse, args=(running.address, *one)) for one in plan]
+    threads = [threading.Thread(target=converse_often, args=(running.address, *one)) for one in plan]
     for thread in threads:
         thread.start()
     for thread in threads:

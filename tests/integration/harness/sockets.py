@@ -7,6 +7,7 @@ import random
 import select
 import socket
 import struct
+import threading
 
 from .waiting import DEADLINE
 
@@ -100,6 +101,17 @@ def exchange(sock, data=b"ping"):
     """Sends and expects the same back, as from an echo server."""
     sock.sendall(data)
     return receive_exactly(sock, len(data)) == data
+
+
+def converse(address, data):
+    """A connection that sends `data` to an echo, takes it back, and is finished in order by both sides."""
+    with connect(address) as sock:
+        sender = threading.Thread(target=sock.sendall, args=(data,))
+        sender.start()
+        assert receive_exactly(sock, len(data)) == data
+        sender.join()
+        sock.shutdown(socket.SHUT_WR)
+        assert receive_all(sock) == (b"", FIN)
 
 
 def ask(address, data=b"?", source=None):
