@@ -189,9 +189,8 @@ class Balancer {
     cpus_ = usable_cpus();
     open_files_ = raise_open_files();
     machine_ = {.cpus = static_cast<std::uint32_t>(cpus_.size()), .open_files = open_files_};
-    const std::uint32_t workers = config_.runtime.workers != 0 ? config_.runtime.workers : machine_.cpus;
-    capacity_ = derive_capacity(config_.runtime, machine_, count_sockets(config_, workers),
-                                static_cast<std::uint32_t>(pool::backend_rows(config_)), listener_demands(config_));
+    capacity_ = capacity_of(config_, machine_);
+    const std::uint32_t workers = capacity_.workers;
     const auto made = directory_.update(config_, table_);
     MILLRACE_ASSERT(made.ok(), "a process that begins has places");
     const pool::Snapshot& snapshot = *directory_.snapshot();

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "listening.hpp"
+#include "millrace/pool/snapshot.hpp"
+
 namespace millrace::app {
 
 namespace {
@@ -94,6 +97,12 @@ std::vector<ListenerDemand> listener_demands(const config::Config& config) {
                        .backends = std::max(backends, 1U)});
   }
   return demands;
+}
+
+Capacity capacity_of(const config::Config& config, const Machine& machine) {
+  const std::uint32_t workers = config.runtime.workers != 0 ? config.runtime.workers : std::max(machine.cpus, 1U);
+  return derive_capacity(config.runtime, machine, count_sockets(config, workers),
+                         static_cast<std::uint32_t>(pool::backend_rows(config)), listener_demands(config));
 }
 
 }  // namespace millrace::app

@@ -45,4 +45,8 @@ inline constexpr std::uint64_t kOpenFilesUsed = 1'048'576;
 [[nodiscard]] Capacity derive_capacity(const config::Runtime& runtime, const Machine& machine, std::uint32_t sockets,
                                        std::uint32_t probed, const std::vector<ListenerDemand>& listeners = {});
 
+/// Of a configuration, as a start, a reload and `millrace doctor` derive it. Every backend counts as probed: a reload
+/// may turn its probes on.
+[[nodiscard]] Capacity capacity_of(const config::Config& config, const Machine& machine);
+
 }  // namespace millrace::app

@@ -76,14 +76,7 @@ class Doctor {
   void derive() {
     const std::uint64_t hard = facts_.open_files_hard;
     result_.open_files = std::min(hard, std::max(facts_.open_files_soft, kOpenFilesUsed));
-    std::uint32_t probed = 0;
-    for (const config::Pool& pool : config_.pools) {
-      if (pool.health.type != config::HealthType::none) probed += static_cast<std::uint32_t>(pool.backends.size());
-    }
-    const Machine machine{.cpus = facts_.cpus, .open_files = result_.open_files};
-    const std::uint32_t count = config_.runtime.workers != 0 ? config_.runtime.workers : std::max(facts_.cpus, 1U);
-    result_.capacity =
-        derive_capacity(config_.runtime, machine, count_sockets(config_, count), probed, listener_demands(config_));
+    result_.capacity = capacity_of(config_, {.cpus = facts_.cpus, .open_files = result_.open_files});
   }
 
   void uring() {

@@ -138,10 +138,9 @@ Result<admin::ReloadReport> Reloader::apply(Next next) {
 
 /// Within what was reserved at the start.
 void Reloader::set_limits(const config::Config& next, const pool::Snapshot& snapshot) {
-  config::Runtime runtime = next.runtime;
-  runtime.workers = parts_.capacity.workers;
-  Capacity capacity = derive_capacity(runtime, parts_.machine, count_sockets(next, runtime.workers),
-                                      static_cast<std::uint32_t>(pool::backend_rows(next)), listener_demands(next));
+  config::Config sized = next;
+  sized.runtime.workers = parts_.capacity.workers;
+  Capacity capacity = capacity_of(sized, parts_.machine);
   if (capacity.max_connections > parts_.capacity.max_connections) {
     if (next.runtime.max_connections != 0) {
       log::warn("max_connections_kept", {{"max_connections", parts_.capacity.max_connections},
