@@ -43,16 +43,22 @@ def row_of(screen, name):
     return next((line.split() for line in screen.lines if line.split()[:1] == [name]), None)
 
 
+def wait_state(screen, name, state):
+    """Until the line of a backend shows the state: a frame arrives in pieces, its head first."""
+    wait_until(lambda: (row_of(screen, name) or [])[1:2] == [state], what=lambda: f"{name} {state}:\n{screen.text}")
+
+
 def test_shows_traffic_and_states(running, top):
     screen = top()
     screen.wait_for("9/10 up")
     assert f"pid {running.pid}" in screen.lines[0]
-    assert row_of(screen, "b00")[1] == "up"
-    assert row_of(screen, "b09")[1] == "down"
+    wait_state(screen, "b00", "up")
+    wait_state(screen, "b09", "down")
     with connect(running.address) as sock:
         assert exchange(sock, b"hello")
         wait_until(lambda: re.search(r"active 1 ", screen.lines[1]), what=lambda: f"one connection:\n{screen.text}")
-        assert sum(int(row_of(screen, name)[3]) for name in NAMES) == 1
+        wait_until(lambda: sum(int(row_of(screen, name)[3]) for name in NAMES) == 1,
+                   what=lambda: f"its row:\n{screen.text}")
     wait_until(lambda: re.search(r"active 0 ", screen.lines[1]), what="its end")
 
     def is_busy():
@@ -74,10 +80,10 @@ def test_drains_and_enables_after_a_question(running, top):
     screen.wait_for("drain web/b01?")
     screen.type("n")
     screen.wait_for("nothing was changed")
-    assert row_of(screen, "b01")[1] == "up"
+    wait_state(screen, "b01", "up")
     screen.type("dy")
     screen.wait_for("web/b01: draining")
-    wait_until(lambda: row_of(screen, "b01")[1] == "draining", what="the state in the table")
+    wait_state(screen, "b01", "draining")
     screen.type("ey")
     screen.wait_for("web/b01: up")
     screen.type("w7\r")
@@ -110,6 +116,7 @@ def test_a_hundred_backends_and_other_sizes(balancer, backend, top, path):
     balancer([{"name": f"n{number:03}", "address": server.text} for number in range(100)], admin={"socket": path})
     screen = top()
     screen.wait_for("100/100 up")
+    wait_state(screen, "n000", "up")
     assert not row_of(screen, "n099")
     screen.type(END)
     wait_until(lambda: row_of(screen, "n099"), what=lambda: f"the last one:\n{screen.text}")
@@ -162,6 +169,7 @@ def test_signals_leave_the_terminal_as_it_was(running, top, number):
 def test_without_colours_and_without_utf_8(running, top):
     screen = top(env={"NO_COLOR": "1", "LC_ALL": "C"})
     screen.wait_for("9/10 up")
+    wait_state(screen, "b09", "down")
     assert screen.text.isascii()
     assert {cell.fg for row in screen.cells for cell in row} == {"default"}
 
@@ -169,6 +177,7 @@ def test_without_colours_and_without_utf_8(running, top):
 def test_states_are_coloured(running, top):
     screen = top()
     screen.wait_for("9/10 up")
+    wait_state(screen, "b09", "down")
     (row,) = [number for number, line in enumerate(screen.lines) if line.split()[:1] == ["b09"]]
     assert {cell.fg for cell in screen.cells[row] if cell.data == "d"} == {"red"}
 
