@@ -2,7 +2,6 @@
 
 #include <sched.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,6 +23,7 @@
 #include "millrace/base/assert.hpp"
 #include "millrace/base/log.hpp"
 #include "millrace/pool/directory.hpp"
+#include "open_files.hpp"
 #include "reloader.hpp"
 #include "service_manager.hpp"
 #include "threads.hpp"
@@ -47,18 +47,6 @@ std::vector<int> usable_cpus() {
   }
   if (cpus.empty()) cpus.push_back(0);
   return cpus;
-}
-
-/// Raises the soft limit of open files to the hard one and returns what holds then.
-std::uint64_t raise_open_files() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
-  const rlim_t wanted = std::min<rlim_t>(limit.rlim_max, std::max<rlim_t>(limit.rlim_cur, kOpenFilesUsed));
-  if (limit.rlim_cur < wanted) {
-    const rlimit raised{wanted, limit.rlim_max};
-    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit.rlim_cur = wanted;
-  }
-  return limit.rlim_cur;
 }
 
 sigset_t block_signals() {
@@ -130,8 +118,8 @@ struct AccessSums {
 /// Starts, waits for signals, stops.
 class Balancer {
  public:
-  Balancer(const config::Config& config, std::string file)
-      : config_(config), file_(std::move(file)), table_(pool::kBackendsMax) {}
+  Balancer(const config::Config& config, std::string file, std::uint64_t open_files)
+      : config_(config), file_(std::move(file)), table_(pool::kBackendsMax), open_files_(open_files) {}
 
   int run() {
     signals_ = block_signals();
@@ -187,7 +175,6 @@ class Balancer {
 
   void derive() {
     cpus_ = usable_cpus();
-    open_files_ = raise_open_files();
     machine_ = {.cpus = static_cast<std::uint32_t>(cpus_.size()), .open_files = open_files_};
     capacity_ = capacity_of(config_, machine_);
     const std::uint32_t workers = capacity_.workers;
@@ -430,7 +417,7 @@ class Balancer {
   pool::Directory directory_;  // at the start
   pool::BackendTable table_;
   std::vector<int> cpus_;
-  std::uint64_t open_files_ = 0;
+  std::uint64_t open_files_;
   Machine machine_;
   Capacity capacity_;
   std::unique_ptr<ListeningSockets> sockets_;
@@ -456,10 +443,12 @@ class Balancer {
 }  // namespace
 
 int run_balancer(const config::Config& config, const std::string& file) {
+  const std::uint64_t open_files = raise_open_files();
+  reserve_descriptors(open_files);
   log::start(log_level(config.runtime.log_level), log_format(config.runtime.log_format));
   int status = 1;
   {
-    Balancer balancer(config, file);
+    Balancer balancer(config, file, open_files);
     status = balancer.run();
   }
   log::stop();

@@ -245,3 +245,11 @@ def test_a_full_pool_of_names(balancer, backend):
     servers = [backend(name_server, name=f"s{number}") for number in range(200)]
     running = balancer(servers, pool={"balance": "round_robin"}, runtime={"workers": 1})
     assert len({ask(running.address) for _ in range(200)}) == 200
+
+
+def test_the_kernels_table_of_descriptors_has_its_size_from_the_start(balancer, backend):
+    """Each time it grows, whoever wants a descriptor waits for an RCU grace period."""
+    running = balancer([backend(echo)], open_files=3000)
+    status = pathlib.Path(f"/proc/{running.pid}/status").read_text(encoding="ascii")
+    (size,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("FDSize:")]
+    assert size >= 3000
