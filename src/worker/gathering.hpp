@@ -1,11 +1,13 @@
 #pragma once
-// Gathering: whether this worker lets a little time pass before it looks at what has completed.
+// Gathering: how long this worker lets pass before it looks at what has completed.
 //
 // At a high rate every wait ends with one or two completions, and going to sleep and being woken costs as much as what
-// they bring. Then a wait lasts kGatherTime at least, and hands back what has come together. It is worth that delay
-// only when much goes on, and in many flows: a few that answer one another would merely be slowed down.
+// they bring. Then a wait lasts a little at least, and hands back what has come together. It is worth that delay only
+// when much goes on, and in many flows: a few that answer one another would merely be slowed down. How long it lasts
+// follows from how long the exchanges of these flows take anyway: a twentieth of that.
 // One thread.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "millrace/base/time.hpp"
@@ -22,32 +24,44 @@ class Gathering {
     ++flows_;
   }
 
-  /// Asked at the end of each pass.
-  [[nodiscard]] bool pays(Instant now) {
+  /// Asked at the end of each pass; 0: do not gather.
+  [[nodiscard]] Nanos time(Instant now) {
     if (now - began_ >= kWindow) begin_window(now);
-    return pays_;
+    return time_;
   }
 
   static constexpr Nanos kWindow = std::chrono::milliseconds(4);
   static constexpr std::uint64_t kRate = 64'000;  // completions a second
   static constexpr std::uint32_t kFlows = 16;     // of which they come, in a window
-  static constexpr Nanos kGatherTime = std::chrono::microseconds(30);
+  static constexpr std::uint32_t kShare = 20;     // of an exchange
+  static constexpr Nanos kTimeMin = std::chrono::microseconds(10);
+  static constexpr Nanos kTimeMax = std::chrono::microseconds(200);
 
  private:
   void begin_window(Instant now) {
-    const double seconds = std::chrono::duration<double>(now - began_).count();
-    pays_ = flows_ >= kFlows && static_cast<double>(completions_) >= static_cast<double>(kRate) * seconds;
+    time_ = time_after(now - began_);
     began_ = now;
     completions_ = 0;
     flows_ = 0;
     if (++window_ == 0) window_ = 1;  // 0: a flow that has not been seen
   }
 
+  [[nodiscard]] Nanos time_after(Nanos window) const {
+    const double seconds = std::chrono::duration<double>(window).count();
+    const bool pays = flows_ >= kFlows && static_cast<double>(completions_) >= static_cast<double>(kRate) * seconds;
+    if (!pays) return Nanos(0);
+    // Little's law. A request and its answer are two receives and two sends. Flows that were not heard of in the window
+    // take longer than this.
+    const auto exchanges = static_cast<double>(completions_) / 4.0;
+    const double exchange = static_cast<double>(window.count()) * static_cast<double>(flows_) / exchanges;
+    return std::clamp(Nanos(static_cast<std::int64_t>(exchange / kShare)), kTimeMin, kTimeMax);
+  }
+
   Instant began_;
   std::uint64_t completions_ = 0;
   std::uint32_t flows_ = 0;
   std::uint16_t window_ = 1;
-  bool pays_ = false;
+  Nanos time_{0};
 };
 
 }  // namespace millrace::worker

@@ -181,7 +181,7 @@ void Worker::run_tasks() {
 }
 
 void Worker::adapt_gathering() {
-  const Nanos tcp = gathering_->pays(context_.now) ? Gathering::kGatherTime : Nanos(0);
+  const Nanos tcp = gathering_->time(context_.now);
   const Nanos udp = udp_ != nullptr && udp_->gathering() ? kDatagramGatherTime : Nanos(0);
   io_.set_gather_time(std::max(tcp, udp));
 }
