@@ -208,6 +208,7 @@ class Balancer {
                                 .features = features,
                                 .sockets = sockets[i],
                                 .longest_wait = watchdog_.period(),
+                                .busy_poll = std::chrono::microseconds(config_.runtime.busy_poll_us),
                                 .access_log = &access_log_->queue(i)};
       workers_.push_back(std::make_unique<WorkerThread>(std::move(setup), directory_.snapshot(), table_, *admission_,
                                                         source_limits_.get(), prober_.get()));

@@ -60,7 +60,7 @@ std::vector<NamedChange> changed(const std::vector<T>& before, const std::vector
 }
 
 bool needs_restart(std::string_view key) {
-  constexpr std::array<std::string_view, 2> kFixed = {"workers", "pin_workers"};
+  constexpr std::array<std::string_view, 3> kFixed = {"workers", "pin_workers", "busy_poll_us"};
   return std::find(kFixed.begin(), kFixed.end(), key) != kFixed.end();
 }
 

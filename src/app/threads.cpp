@@ -203,9 +203,10 @@ void WorkerThread::main(std::promise<std::string>& started, const std::function<
   if (setup_.cpu >= 0) pin_thread(setup_.cpu);
   // The default of 50 us would nearly double the waits that gather completions.
   ::prctl(PR_SET_TIMERSLACK, 1'000UL);
-  Result<std::unique_ptr<io::Io>> made = io::make_uring_io(
-      {.buffers = {.count = setup_.capacity.buffers}, .datagram_buffers = setup_.capacity.datagram_buffers},
-      setup_.features);
+  Result<std::unique_ptr<io::Io>> made = io::make_uring_io({.buffers = {.count = setup_.capacity.buffers},
+                                                            .datagram_buffers = setup_.capacity.datagram_buffers,
+                                                            .busy_poll = setup_.busy_poll},
+                                                           setup_.features);
   if (!made) return started.set_value(made.error());
   io_ = std::move(made).value();
   worker_ =

@@ -78,6 +78,7 @@ class WorkerThread {
     io::UringFeatures features;
     std::vector<worker::ListenerSocket> sockets;
     Nanos longest_wait = Nanos::max();  // a pass is made at least this often, also when there is nothing to do
+    Nanos busy_poll{0};
     accesslog::Queue* access_log = nullptr;
   };
 

@@ -177,6 +177,10 @@ constexpr std::array kRuntimeKeys = {
     value<&Runtime::workers, AutoOr<kWorkersMax>>("workers",
                                                   R"(Threads. "auto": one for each CPU that the process may use.)"),
     value<&Runtime::pin_workers, Flag>("pin_workers", "Each worker stays on a CPU of its own."),
+    value<&Runtime::busy_poll_us, Whole<0, 10'000>>("busy_poll_us",
+                                                    "Microseconds for which a worker with nothing to do looks for "
+                                                    "something before it sleeps: lower latency for CPU "
+                                                    "time. 0: it sleeps at once."),
     value<&Runtime::max_connections, AutoOr<kConnectionsMax>>(
         "max_connections",
         R"(Connections of all listeners. "auto": from the limit of open files. At the limit accepting stops; nobody is reset.)"),

@@ -65,6 +65,7 @@ class UringIo final : public Io {
   void run_splices();
   void enter(Instant deadline);
   void wait(Nanos timeout);
+  [[nodiscard]] Nanos poll_busily(Nanos timeout);
   void trim_memory();
   void reap();
   void reap_one(const io_uring_cqe& cqe);

@@ -67,6 +67,30 @@ TEST_CASE("a wait that gathers ends with its deadline, with a wake-up, and with 
   CHECK(driver->turn(driver->now()).empty());
 }
 
+TEST_CASE("a wait that looks before it sleeps ends with its deadline, with a wake-up, and with a completion") {
+  UringOptions options = small_options();
+  SUBCASE("and sleeps") {
+    options.busy_poll = std::chrono::microseconds(100);
+  }
+  SUBCASE("and does not come to sleep") {
+    options.busy_poll = std::chrono::hours(1);
+  }
+  Driver driver(options);
+  const Instant deadline = driver->now() + std::chrono::milliseconds(2);
+  while (driver->now() < deadline) CHECK(driver->turn(deadline).empty());
+  std::thread waker([&driver] { driver->wake(); });
+  CHECK(driver->turn(kNever).empty());
+  waker.join();
+  const Pair pair = tcp_pair();
+  const OpTag tag = driver.tag(OpKind::recv);
+  driver->recv(tag, pair.near.fd(), false);
+  std::thread writer([&pair] { pair.far.write("text"); });
+  const std::span<const Completion> brought = driver->turn(kNever);
+  writer.join();
+  REQUIRE(brought.size() == 1);
+  CHECK(driver.take_bytes(brought[0]) == "text");
+}
+
 TEST_CASE("now() is the time of the last turn") {
   Driver driver;
   driver.turn(driver->now());

@@ -253,3 +253,23 @@ def test_the_kernels_table_of_descriptors_has_its_size_from_the_start(balancer, 
     status = pathlib.Path(f"/proc/{running.pid}/status").read_text(encoding="ascii")
     (size,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("FDSize:")]
     assert size >= 3000
+
+
+def test_busy_polling_answers_and_comes_to_rest(balancer, backend):
+    running = balancer([backend(echo)], runtime={"workers": 2, "busy_poll_us": 1000})
+
+    def ticks():
+        return [sum(map(int, stat.read_text().rsplit(") ", 1)[1].split()[11:13]))
+                for stat in sorted(pathlib.Path(f"/proc/{running.pid}/task").glob("*/stat"))]
+
+    with connect(running.address) as sock:
+        for _ in range(100):
+            assert exchange(sock, b"ping")
+
+        def rests():
+            before = ticks()
+            time.sleep(0.3)
+            return sum(ticks()) - sum(before) <= 3
+
+        wait_until(rests, what="a process that sleeps while nothing comes")
+        assert exchange(sock, b"again")

@@ -37,6 +37,7 @@ struct Position {
 struct Runtime {
   std::uint32_t workers = 0;  // 0: "auto", one per CPU that the process may use; 1 … 1024
   bool pin_workers = true;
+  std::uint32_t busy_poll_us = 0;     // 0 … 10,000: how long a worker looks for something to do before it sleeps
   std::uint32_t max_connections = 0;  // 0: "auto", from the limit of open files
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::text;

@@ -28,6 +28,9 @@ struct UringOptions {
   std::uint32_t datagram_buffers = 0;     // for recv_datagrams; 0: this Io is not used for datagrams
   std::uint32_t pipe_bytes = 512 * 1024;  // of each pipe; less where fs.pipe-max-size or -user-pages-soft say so
   SpliceIssue splice = SpliceIssue::direct;
+  /// A turn() that waits looks so long for completions before it sleeps: their latency is that of a wake-up less.
+  /// Not while waits gather (set_gather_time).
+  Nanos busy_poll{0};
 };
 
 /// What the running kernel offers; found by probing, never by version.

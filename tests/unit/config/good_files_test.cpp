@@ -59,6 +59,7 @@ TEST_CASE("every key reaches its field") {
 [runtime]
 workers = 3
 pin_workers = false
+busy_poll_us = 50
 max_connections = 1000
 log_level = "debug"
 log_format = "json"
@@ -116,7 +117,7 @@ max_ejected = 1.0
   CHECK(config.admin.socket == "/run/x.sock");
   CHECK(config.admin.http == "[::1]:0");
   CHECK(config.admin.token == "abc");
-  CHECK(config.runtime == Runtime{3, false, 1000, LogLevel::debug, LogFormat::json, 0s});
+  CHECK(config.runtime == Runtime{3, false, 50, 1000, LogLevel::debug, LogFormat::json, 0s});
   REQUIRE(config.listeners.size() == 1);
   const Listener& l = config.listeners[0];
   REQUIRE(l.bind.size() == 2);

@@ -175,8 +175,10 @@ Pool pool(Rng& rng, std::size_t index) {
 
 Config random_config(Rng& rng) {
   Config config;
-  config.runtime = {number(rng, 0, 1024),    flag(rng),       number(rng, 0, 4'000'000), word<LogLevel>(rng, 3),
-                    word<LogFormat>(rng, 1), duration(rng, 0)};
+  config.runtime = {number(rng, 0, 1024),   flag(rng),
+                    number(rng, 0, 10'000), number(rng, 0, 4'000'000),
+                    word<LogLevel>(rng, 3), word<LogFormat>(rng, 1),
+                    duration(rng, 0)};
   if (flag(rng)) config.admin.socket = flag(rng) ? "" : "/run/a \"socket\"";
   if (flag(rng)) config.admin.http = flag(rng) ? "" : "[::1]:0";
   if (flag(rng)) {

@@ -140,6 +140,7 @@ TEST_CASE("the whole text, exactly") {
   CHECK(to_toml(*loaded.config) == R"([runtime]
 workers = "auto"
 pin_workers = true
+busy_poll_us = 0
 max_connections = "auto"
 log_level = "info"
 log_format = "text"
