@@ -78,8 +78,8 @@ def filled(template, **values):
     return template
 
 
-def haproxy(name, splice):
-    return Proxy(name, filled(configurations.HAPROXY, SPLICE=splice), "  server s{number} {address}",
+def haproxy(name, splice, polling=""):
+    return Proxy(name, filled(configurations.HAPROXY, SPLICE=splice, POLLING=polling), "  server s{number} {address}",
                  lambda file: ["haproxy", "-db", "-q", "-f", str(file)])
 
 
@@ -108,17 +108,20 @@ def catalogue(binary, floor, compared=None):
         return Proxy(name, template, '  {{ address = "{address}" }},', lambda file: [program, "run", "-c", str(file)],
                      **options)
 
-    def forwarding(name, mode, workers=1):
-        return millrace(name, filled(configurations.MILLRACE, FORWARDING=mode, WORKERS=workers))
+    def forwarding(name, mode, workers=1, polling=""):
+        return millrace(name, filled(configurations.MILLRACE, FORWARDING=mode, WORKERS=workers, POLLING=polling))
 
     tcp = [Direct(), haproxy("haproxy-splice", "option splice-request\n  option splice-response"),
            haproxy("haproxy-auto", "option splice-auto"), nginx("nginx", configurations.NGINX),
            forwarding("millrace-auto", "auto"), forwarding("millrace-copy", "copy"),
            forwarding("millrace-splice", "splice"), forwarding("millrace-2-workers", "auto", workers=2),
+           # Both wait for events without sleeping (millrace for so long): configuration.txt, "busy-polling".
+           haproxy("haproxy-polling", "option splice-auto", "\n  busy-polling"),
+           forwarding("millrace-polling", "auto", polling="\nbusy_poll_us = 50"),
            Floor(floor)]
     udp = [Direct(), nginx_udp("nginx", "multi_accept on;", " rcvbuf=4m"), nginx_udp("nginx-plain", "", ""),
            millrace("millrace", configurations.MILLRACE_UDP, protocols=("tcp", "udp"))]
     if compared:
-        tcp.append(millrace("compared", filled(configurations.MILLRACE, FORWARDING="auto", WORKERS=1), compared))
+        tcp.append(millrace("compared", filled(configurations.MILLRACE, FORWARDING="auto", WORKERS=1, POLLING=""), compared))
         udp.append(millrace("compared", configurations.MILLRACE_UDP, compared, protocols=("tcp", "udp")))
     return {"tcp": {c.name: c for c in tcp}, "udp": {c.name: c for c in udp}}

@@ -8,7 +8,7 @@ global
   maxconn @CONNECTIONS@
   # configuration.txt, "tune.pipesize": larger pipes help splicing; "maxpipes": too few fall back to copying.
   tune.pipesize 262144
-  maxpipes @PIPES@
+  maxpipes @PIPES@@POLLING@
   # Kept at their defaults: tune.bufsize ("strongly recommended not to change"), tune.maxaccept and tune.runqueue-depth
   # ("showed best results"), tune.fd.edge-triggered ("experimental, may result in frozen connections").
 defaults
@@ -58,7 +58,7 @@ MILLRACE = """
 [runtime]
 # One thread, like the others (two for "two workers"); tools/bench places them.
 workers = @WORKERS@
-pin_workers = false
+pin_workers = false@POLLING@
 [listeners.bench]
 bind = "127.0.0.1:@PORT@"
 pool = "bench"

@@ -71,6 +71,7 @@ def all_targets():
             cpu("one request per connection", "connection", 0.80, BETTER),
             Target("one request per connection", "rate", "rate", 1.1, BETTER, at_least=True),
             Target("ping-pong", "p50 added to direct", "added_p50", 0.9, BETTER),
+            Target("ping-pong", "p50 added to direct, busy_poll_us = 50", "added_p50", 0.9, BETTER, candidate="millrace-polling"),
             Target("idle connections", "memory each", "bytes_each", 400, unit=" B"),
             Target("two workers, wrk 64, 100 B", "CPU per request", "cpu_per_unit", 1.05, MILLRACE,
                    candidate="millrace-2-workers")]

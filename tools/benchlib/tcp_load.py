@@ -7,7 +7,7 @@ import time
 from .candidates import connections_max
 from .clients import placed, run
 from .iperf3 import GIB
-from .workload import FLOOR_DEFAULT_MODE, TCP_DEFAULT_MODE, Workload
+from .workload import POLLING, TCP_DEFAULT_MODE, Workload
 
 IDLE_SECONDS = 1.0
 PERCENTILES = ("p50", "p99", "p999")
@@ -36,7 +36,7 @@ class PingPong(TcpLoad):
     what the proxy adds is a difference of two figures of the same moment."""
 
     unit = "exchange"
-    candidates = FLOOR_DEFAULT_MODE
+    candidates = POLLING
 
     def __init__(self, name, size, quick=False):
         super().__init__(name, quick)

@@ -8,6 +8,7 @@ WORKERS = ("millrace-auto", "millrace-2-workers")
 UDP = ("direct", "nginx", "millrace")
 ON_REQUEST = {"udp": ("nginx-plain",), "tcp": ()}
 FLOOR_DEFAULT_MODE = (*TCP_DEFAULT_MODE, "floor")
+POLLING = (*FLOOR_DEFAULT_MODE, "haproxy-polling", "millrace-polling")
 NOT_IN_QUICK = ("floor", "haproxy-auto", "millrace-copy", "millrace-splice")
 
 
