@@ -59,6 +59,8 @@ struct FlowContext {
   Coalescer& coalescer;
   FlowTotals& totals;
   Instant now;  // of this pass
+  /// By side, of the flow that has closed last. Not known of every flow, see FlowOptions::tcp_info.
+  std::array<io::TcpInfo, 2> tcp_info{};
 };
 
 enum class Verdict : std::uint8_t {
@@ -115,8 +117,6 @@ class TcpFlow : private TimerNode {
   [[nodiscard]] Instant first_byte() const { return first_byte_; }
   /// Whether any of its bytes were spliced.
   [[nodiscard]] bool spliced() const { return spliced_; }
-  /// Once closed: of the two connections. Not known of every flow, see FlowOptions::tcp_info.
-  [[nodiscard]] const io::TcpInfo& tcp_info(Side side) const { return tcp_info_[static_cast<std::size_t>(side)]; }
 
  private:
   enum class Way : std::uint8_t { copy, leaving_copy, splice };
@@ -239,7 +239,6 @@ class TcpFlow : private TimerNode {
   Stage stage_ = Stage::waiting;
   CloseReason reason_ = CloseReason::none;
   std::array<io::CloseMode, 2> close_mode_ = {io::CloseMode::normal, io::CloseMode::normal};
-  std::array<io::TcpInfo, 2> tcp_info_{};
 };
 
 }  // namespace millrace::flow
