@@ -25,6 +25,7 @@ struct Worker::Connection {
   pool::BackendId backend{};            // meaningful while holds_backend
   std::uint32_t picked = 0;             // the same as an index into its pool, when `pool_version` is the pool's
   std::uint32_t pool_version = 0;       // of the pool that `tried` and `picked` are about
+  std::uint32_t asked = 0;              // of Gathering
   std::uint16_t attempts = 0;           // connects begun
   std::uint16_t gather_stamp = 0;       // of Gathering
   bool holds_backend = false;           // it is counted in the backend's active connections

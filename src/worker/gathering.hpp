@@ -4,7 +4,7 @@
 // At a high rate every wait ends with one or two completions, and going to sleep and being woken costs as much as what
 // they bring. Then a wait lasts a little at least, and hands back what has come together. It is worth that delay only
 // when much goes on, and in many flows: a few that answer one another would merely be slowed down. How long it lasts
-// follows from how long the exchanges of these flows take anyway: a twentieth of that.
+// follows from how long the backends take to answer anyway: a tenth of that.
 // One thread.
 
 #include <algorithm>
@@ -24,6 +24,16 @@ class Gathering {
     ++flows_;
   }
 
+  /// Bytes have come from a client; `asked` is kept with the flow, and belongs to this class.
+  static void note_request(std::uint32_t& asked, Instant now) { asked = stamp_of(now); }
+  /// Bytes have come from the backend.
+  void note_answer(std::uint32_t& asked, Instant now) {
+    if (asked == 0) return;
+    answer_us_ += stamp_of(now) - asked;
+    ++answers_;
+    asked = 0;
+  }
+
   /// Asked at the end of each pass; 0: do not gather.
   [[nodiscard]] Nanos time(Instant now) {
     if (now - began_ >= kWindow) begin_window(now);
@@ -33,8 +43,9 @@ class Gathering {
   static constexpr Nanos kWindow = std::chrono::milliseconds(4);
   static constexpr std::uint64_t kRate = 64'000;  // completions a second
   static constexpr std::uint32_t kFlows = 16;     // of which they come, in a window
-  static constexpr std::uint32_t kShare = 20;     // of an exchange
+  static constexpr std::uint64_t kShare = 10;     // of the time that an answer takes
   static constexpr Nanos kTimeMin = std::chrono::microseconds(10);
+  static constexpr Nanos kTimeOneWay = std::chrono::microseconds(30);  // nobody answers
   static constexpr Nanos kTimeMax = std::chrono::microseconds(200);
 
  private:
@@ -43,6 +54,8 @@ class Gathering {
     began_ = now;
     completions_ = 0;
     flows_ = 0;
+    answers_ = 0;
+    answer_us_ = 0;
     if (++window_ == 0) window_ = 1;  // 0: a flow that has not been seen
   }
 
@@ -50,15 +63,20 @@ class Gathering {
     const double seconds = std::chrono::duration<double>(window).count();
     const bool pays = flows_ >= kFlows && static_cast<double>(completions_) >= static_cast<double>(kRate) * seconds;
     if (!pays) return Nanos(0);
-    // Little's law. A request and its answer are two receives and two sends. Flows that were not heard of in the window
-    // take longer than this.
-    const auto exchanges = static_cast<double>(completions_) / 4.0;
-    const double exchange = static_cast<double>(window.count()) * static_cast<double>(flows_) / exchanges;
-    return std::clamp(Nanos(static_cast<std::int64_t>(exchange / kShare)), kTimeMin, kTimeMax);
+    if (answers_ == 0) return kTimeOneWay;
+    return std::clamp(Nanos(std::chrono::microseconds(answer_us_ / (answers_ * kShare))), kTimeMin, kTimeMax);
+  }
+
+  /// Microseconds; it runs over after 71 minutes. 0 is left for "nobody has asked".
+  [[nodiscard]] static std::uint32_t stamp_of(Instant now) {
+    const auto stamp = static_cast<std::uint32_t>(now.time_since_epoch() / std::chrono::microseconds(1));
+    return stamp == 0 ? 1 : stamp;
   }
 
   Instant began_;
   std::uint64_t completions_ = 0;
+  std::uint64_t answers_ = 0;
+  std::uint64_t answer_us_ = 0;  // of all of them together
   std::uint32_t flows_ = 0;
   std::uint16_t window_ = 1;
   Nanos time_{0};

@@ -167,8 +167,18 @@ void Worker::dispatch(const io::Completion& completion) {
     if (completion.buffer != io::kNoBuffer) io_.buffers().give_back(completion.buffer);
     return;
   }
-  gathering_->note_completion(connection->gather_stamp);
+  note_traffic(*connection, completion);
   handle(*connection, connection->flow.on_completion(context_, completion));
+}
+
+void Worker::note_traffic(Connection& connection, const io::Completion& completion) {
+  gathering_->note_completion(connection.gather_stamp);
+  if (completion.tag.kind() != OpKind::recv || completion.result <= 0) return;
+  if (static_cast<flow::Side>(completion.tag.side()) == flow::Side::client) {
+    Gathering::note_request(connection.asked, context_.now);
+  } else {
+    gathering_->note_answer(connection.asked, context_.now);
+  }
 }
 
 void Worker::post(std::shared_ptr<Task> task) {

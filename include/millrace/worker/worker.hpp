@@ -133,6 +133,7 @@ class Worker {
 
   void run_rested();
   void run_timers();
+  void note_traffic(Connection& connection, const io::Completion& completion);
   void adapt_gathering();
   void run_stop();
   void run_tasks();

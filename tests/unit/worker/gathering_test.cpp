@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <initializer_list>
 #include <vector>
 
 namespace millrace::worker {
@@ -36,17 +37,37 @@ TEST_CASE("gathering: pays at a high rate over many flows, and only then") {
   CHECK(window(gathering, now, 0, many) == kNone);
 }
 
-TEST_CASE("gathering: lasts a twentieth of an exchange") {
+TEST_CASE("gathering: lasts a tenth of the time that answers take") {
   Gathering gathering;
   Instant now = kStart;
-  std::vector<std::uint16_t> flows(64);
+  std::vector<std::uint16_t> stamps(64);
   CHECK(gathering.time(now) == kNone);
-  // 160 requests and answers in 4 ms, of 64 flows: each flow has one in 1.6 ms.
-  CHECK(window(gathering, now, 640, flows) == std::chrono::microseconds(80));
-  CHECK(window(gathering, now, 1280, flows) == std::chrono::microseconds(40));
-  CHECK(window(gathering, now, 1'000'000, flows) == Gathering::kTimeMin);
-  std::vector<std::uint16_t> many(1000);
-  CHECK(window(gathering, now, 1000, many) == Gathering::kTimeMax);
+  const auto after_answers = [&](std::initializer_list<int> microseconds) {
+    for (const int took : microseconds) {
+      std::uint32_t asked = 0;
+      gathering.note_answer(asked, now);  // nobody has asked: it is no answer
+      Gathering::note_request(asked, now);
+      gathering.note_answer(asked, now + std::chrono::microseconds(took));
+      gathering.note_answer(asked, now + std::chrono::seconds(1));  // the rest of it
+    }
+    return window(gathering, now, 640, stamps);
+  };
+  CHECK(after_answers({}) == Gathering::kTimeOneWay);
+  CHECK(after_answers({400, 600, 800}) == std::chrono::microseconds(60));
+  CHECK(after_answers({0}) == Gathering::kTimeMin);
+  CHECK(after_answers({10'000'000}) == Gathering::kTimeMax);
+  CHECK(after_answers({}) == Gathering::kTimeOneWay);
+}
+
+TEST_CASE("gathering: the clock of the answers runs over") {
+  Gathering gathering;
+  Instant now = Instant(std::chrono::microseconds((1ULL << 32U) - 100));
+  std::vector<std::uint16_t> stamps(64);
+  CHECK(gathering.time(now) == kNone);
+  std::uint32_t asked = 0;
+  Gathering::note_request(asked, now);
+  gathering.note_answer(asked, now + std::chrono::microseconds(500));
+  CHECK(window(gathering, now, 640, stamps) == std::chrono::microseconds(50));
 }
 
 TEST_CASE("gathering: a pause counts as time") {
