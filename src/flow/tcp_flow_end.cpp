@@ -188,13 +188,13 @@ Verdict TcpFlow::close_when_idle(FlowContext& context) {
 /// Two system calls: of a short connection they would be a twentieth of its cost, for a round trip that was hardly
 /// measured.
 void TcpFlow::note_tcp_info(FlowContext& context) {
-  context.tcp_info = {};
+  context.tcp_infos = {};
   const bool worth = context.now - started_ >= kTcpInfoAge ||
                      half(Side::client).bytes_forwarded + half(Side::backend).bytes_forwarded >= kTcpInfoBytes;
   if (!worth && !options_->tcp_info) return;
   for (const Side side : {Side::client, Side::backend}) {
     if (half(side).fd == io::Fd::none || (side == Side::backend && !relayed_)) continue;
-    context.tcp_info[static_cast<std::size_t>(side)] = context.io.tcp_info(half(side).fd);
+    context.tcp_info(side) = context.io.tcp_info(half(side).fd);
   }
 }
 

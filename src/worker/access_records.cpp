@@ -45,18 +45,18 @@ void AccessRecords::note_attempt(Record& record, const pool::Backend& backend) {
   record.upstream = backend.address;
 }
 
-void AccessRecords::end(Record* record, const flow::TcpFlow& flow, const std::array<io::TcpInfo, 2>& tcp_info,
-                        std::uint32_t attempts, Instant now) {
+void AccessRecords::end(Record* record, const flow::TcpFlow& flow, std::uint32_t attempts,
+                        const flow::FlowContext& context) {
   record->attempts = attempts;
   record->path = path_of(flow, record->connect != Record::kUnknown);
   record->close_reason = flow::name(flow.close_reason());
-  record->ended = now;
-  record->duration = now - flow.started();
+  record->ended = context.now;
+  record->duration = context.now - flow.started();
   if (flow.first_byte() != Instant::min()) record->first_byte = flow.first_byte() - flow.started();
   record->bytes_in = flow.bytes_from(flow::Side::client);
   record->bytes_out = flow.bytes_from(flow::Side::backend);
-  record->client_leg = leg_of(tcp_info[static_cast<std::size_t>(flow::Side::client)]);
-  record->backend_leg = leg_of(tcp_info[static_cast<std::size_t>(flow::Side::backend)]);
+  record->client_leg = leg_of(context.tcp_info(flow::Side::client));
+  record->backend_leg = leg_of(context.tcp_info(flow::Side::backend));
   queue_->push(*record);
   open_.give_back(record);
 }

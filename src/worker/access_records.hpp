@@ -3,7 +3,6 @@
 // its begin to its end; a session's is made at its end, from what the session knows anyway. Others cost nothing. One
 // thread.
 
-#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -36,8 +35,8 @@ class AccessRecords {
   /// The record of a connection that begins; the caller hands it to end(), once.
   [[nodiscard]] Record* begin(const Arrival& arrival, SlotId id);
   static void note_attempt(Record& record, const pool::Backend& backend);
-  void end(Record* record, const flow::TcpFlow& flow, const std::array<io::TcpInfo, 2>& tcp_info,
-           std::uint32_t attempts, Instant now);
+  /// `flow` has just closed: what TCP said of it is in `context`.
+  void end(Record* record, const flow::TcpFlow& flow, std::uint32_t attempts, const flow::FlowContext& context);
   /// A client for which nothing was done.
   void turned_away(const Arrival& arrival, std::string_view reason, Instant now);
   /// A session that ends.

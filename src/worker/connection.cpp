@@ -230,16 +230,14 @@ void Worker::release_backend(Connection& connection) {
 
 /// Of the two connections, as far as it was asked for.
 void Worker::count_tcp_info(const Connection& connection) {
-  counters_.listeners[connection.listener].tcp.note(context_.tcp_info[static_cast<std::size_t>(flow::Side::client)]);
-  const io::TcpInfo& backend = context_.tcp_info[static_cast<std::size_t>(flow::Side::backend)];
+  counters_.listeners[connection.listener].tcp.note(context_.tcp_info(flow::Side::client));
+  const io::TcpInfo& backend = context_.tcp_info(flow::Side::backend);
   if (backend.known) counters_.backends[pool::row(connection.backend)].tcp.note(backend);
 }
 
 void Worker::end_connection(Connection& connection) {
   count_tcp_info(connection);
-  if (connection.record != nullptr) {
-    records_->end(connection.record, connection.flow, context_.tcp_info, connection.attempts, context_.now);
-  }
+  if (connection.record != nullptr) records_->end(connection.record, connection.flow, connection.attempts, context_);
   release_backend(connection);
   if (connection.admitted) admission_.release(connection.listener);
   access_->leave(connection.listener, connection.source_hold);

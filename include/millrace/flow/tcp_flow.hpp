@@ -58,9 +58,12 @@ struct FlowContext {
   PipePool& pipes;
   Coalescer& coalescer;
   FlowTotals& totals;
-  Instant now;  // of this pass
-  /// By side, of the flow that has closed last. Not known of every flow, see FlowOptions::tcp_info.
-  std::array<io::TcpInfo, 2> tcp_info{};
+  Instant now;                             // of this pass
+  std::array<io::TcpInfo, 2> tcp_infos{};  // by side
+
+  /// Of the flow that has closed last. Not known of every flow, see FlowOptions::tcp_info.
+  [[nodiscard]] io::TcpInfo& tcp_info(Side side) { return tcp_infos[static_cast<std::size_t>(side)]; }
+  [[nodiscard]] const io::TcpInfo& tcp_info(Side side) const { return tcp_infos[static_cast<std::size_t>(side)]; }
 };
 
 enum class Verdict : std::uint8_t {

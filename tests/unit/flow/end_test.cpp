@@ -526,10 +526,10 @@ TEST_CASE("TCP_INFO: asked for at the end of flows that are worth it") {
     setup.options.tcp_info = c.wanted;
     Bench bench(setup);
     end_with_info(bench, c.age, c.buffers);
-    CHECK(bench.context.tcp_info[static_cast<std::size_t>(Side::client)].known == c.known);
-    CHECK(bench.context.tcp_info[static_cast<std::size_t>(Side::backend)].known == c.known);
-    CHECK(bench.context.tcp_info[static_cast<std::size_t>(Side::client)].rtt_us == (c.known ? 11 : 0));
-    CHECK(bench.context.tcp_info[static_cast<std::size_t>(Side::backend)].retransmits == (c.known ? 2 : 0));
+    CHECK(bench.context.tcp_info(Side::client).known == c.known);
+    CHECK(bench.context.tcp_info(Side::backend).known == c.known);
+    CHECK(bench.context.tcp_info(Side::client).rtt_us == (c.known ? 11 : 0));
+    CHECK(bench.context.tcp_info(Side::backend).retransmits == (c.known ? 2 : 0));
   }
 }
 
@@ -542,8 +542,8 @@ TEST_CASE("TCP_INFO: of a backend only when there was one") {
   bench.socket(Side::backend).info = {.known = true, .rtt_us = 22};
   bench.abort(CloseReason::killed);
   bench.finish_cancelled();
-  CHECK(bench.context.tcp_info[static_cast<std::size_t>(Side::client)].known);
-  CHECK_FALSE(bench.context.tcp_info[static_cast<std::size_t>(Side::backend)].known);
+  CHECK(bench.context.tcp_info(Side::client).known);
+  CHECK_FALSE(bench.context.tcp_info(Side::backend).known);
 }
 
 TEST_CASE("first byte: when the backend's answer began to go to the client") {
