@@ -165,30 +165,27 @@ void UringIo::enter(Instant deadline) {
 }
 
 void UringIo::wait(Nanos timeout) {
-  if (gather_time_ == Nanos(0) || timeout <= gather_time_) {
-    const Nanos left = poll_busily(timeout);
-    if (left > Nanos(0)) ring_.submit_and_wait(left);
-    return;
-  }
+  if (gather_time_ == Nanos(0)) timeout = poll_busily(timeout);
+  if (timeout <= Nanos(0)) return;
+  if (gather_time_ == Nanos(0) || timeout <= gather_time_) return ring_.submit_and_wait(timeout);
   if (features_.min_wait) return ring_.submit_and_gather(timeout, gather_time_);
   ring_.submit_and_wait(timeout);
   if (ring_.completions() > 0) ring_.gather(gather_time_);
 }
 
-/// What is left of the wait; 0: something has completed. The kernel says in shared memory that it has something, so
-/// looking costs no system call.
+/// What is left of the wait; not above 0: something has completed, or it is over. The kernel says in shared memory that
+/// it has something, so looking costs no system call.
 Nanos UringIo::poll_busily(Nanos timeout) {
   if (options_.busy_poll == Nanos(0)) return timeout;
-  ring_.submit_and_reap();
   const Instant began = read_clock();
   const Nanos budget = std::min(options_.busy_poll, timeout);
   Nanos spent{0};
-  while (ring_.completions() == 0) {
-    if (spent >= budget) return timeout == Ring::kNoTimeout ? timeout : timeout - spent;
-    if (ring_.wants_entry()) ring_.submit_and_reap();
+  while (spent < budget) {
+    if (ring_.queued() > 0 || ring_.wants_entry()) ring_.submit_and_reap();
+    if (ring_.completions() > 0) return Nanos(0);
     spent = read_clock() - began;
   }
-  return Nanos(0);
+  return timeout == Ring::kNoTimeout ? timeout : timeout - spent;
 }
 
 void UringIo::reap() {
