@@ -59,12 +59,16 @@ void derive_sessions(Capacity& capacity, std::uint64_t sockets, const std::vecto
   capacity.sessions = static_cast<std::uint32_t>(std::min<std::uint64_t>(sessions, 4 * kSessionsMax));
 }
 
+std::uint32_t workers_of(const config::Runtime& runtime, const Machine& machine) {
+  return runtime.workers != 0 ? runtime.workers : std::max(machine.cpus, 1U);
+}
+
 }  // namespace
 
 Capacity derive_capacity(const config::Runtime& runtime, const Machine& machine, std::uint32_t sockets,
                          std::uint32_t probed, const std::vector<ListenerDemand>& listeners) {
   Capacity capacity;
-  capacity.workers = runtime.workers != 0 ? runtime.workers : std::max(machine.cpus, 1U);
+  capacity.workers = workers_of(runtime, machine);
   const std::uint64_t files = std::min(machine.open_files, kOpenFilesUsed);
   const std::uint64_t pipes = std::clamp<std::uint64_t>(files / 64, 2, 4096);
   const std::uint64_t reserved = kFilesOfOurOwn + kFilesPerWorker * (capacity.workers + 1) + sockets +
@@ -100,8 +104,7 @@ std::vector<ListenerDemand> listener_demands(const config::Config& config) {
 }
 
 Capacity capacity_of(const config::Config& config, const Machine& machine) {
-  const std::uint32_t workers = config.runtime.workers != 0 ? config.runtime.workers : std::max(machine.cpus, 1U);
-  return derive_capacity(config.runtime, machine, count_sockets(config, workers),
+  return derive_capacity(config.runtime, machine, count_sockets(config, workers_of(config.runtime, machine)),
                          static_cast<std::uint32_t>(pool::backend_rows(config)), listener_demands(config));
 }
 

@@ -2,6 +2,7 @@
 // How much this process can hold, derived from the configuration and the limits of the machine. Pure arithmetic; what
 // comes out is logged at start.
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -40,6 +41,11 @@ struct ListenerDemand {
 
 /// A file limit far above any need (container runtimes set 2^30) is used up to this: nothing is sized by more.
 inline constexpr std::uint64_t kOpenFilesUsed = 1'048'576;
+
+/// The soft limit of open files that a start asks for, and gets.
+[[nodiscard]] constexpr std::uint64_t open_files_wanted(std::uint64_t soft, std::uint64_t hard) {
+  return std::min(hard, std::max(soft, kOpenFilesUsed));
+}
 
 /// `sockets`: listening sockets over all workers; `probed`: backends with active probes.
 [[nodiscard]] Capacity derive_capacity(const config::Runtime& runtime, const Machine& machine, std::uint32_t sockets,

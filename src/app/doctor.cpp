@@ -74,8 +74,7 @@ class Doctor {
   }
 
   void derive() {
-    const std::uint64_t hard = facts_.open_files_hard;
-    result_.open_files = std::min(hard, std::max(facts_.open_files_soft, kOpenFilesUsed));
+    result_.open_files = open_files_wanted(facts_.open_files_soft, facts_.open_files_hard);
     result_.capacity = capacity_of(config_, {.cpus = facts_.cpus, .open_files = result_.open_files});
   }
 

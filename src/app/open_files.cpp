@@ -13,7 +13,7 @@ namespace millrace::app {
 std::uint64_t raise_open_files() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
-  const rlim_t wanted = std::min<rlim_t>(limit.rlim_max, std::max<rlim_t>(limit.rlim_cur, kOpenFilesUsed));
+  const rlim_t wanted = open_files_wanted(limit.rlim_cur, limit.rlim_max);
   if (limit.rlim_cur < wanted) {
     const rlimit raised{wanted, limit.rlim_max};
     if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit.rlim_cur = wanted;
