@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from harness.servers import FILE_SIZES, Iperf3, Nginx, Redis, program, redis_ping
-from harness.config import FAST_HEALTH, PATIENT_HEALTH
+from harness.config import PATIENT_HEALTH
 from harness.sockets import connect, receive_all
 from harness.waiting import wait_until
 
@@ -158,6 +158,7 @@ def test_killing_a_backend_under_load(balancer, closing, tmp_path, long_run, cap
         running.wait_event("backend_down", backend=server.name)
         server.start_again()
         running.wait_event("backend_up", backend=server.name)
+    assert load.poll() is None, "the load ended before the last kill was over"
     load.send_signal(signal.SIGINT)  # it tells what it has counted
     output, _ = load.communicate(timeout=60)
     result = Wrk(output)

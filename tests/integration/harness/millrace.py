@@ -133,9 +133,17 @@ class Millrace:
             kinds[kind] = kinds.get(kind, 0) + 1
         return kinds
 
-    def rss_bytes(self):
+    def _status(self, key):
+        """A number of /proc/PID/status."""
         text = pathlib.Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        return int(re.search(r"VmRSS:\s+(\d+) kB", text).group(1)) * 1024
+        return int(re.search(rf"^{key}:\s+(\d+)", text, re.MULTILINE).group(1))
+
+    def rss_bytes(self):
+        return self._status("VmRSS") * 1024
+
+    def descriptor_slots(self):
+        """The size of the kernel's table of its descriptors."""
+        return self._status("FDSize")
 
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
