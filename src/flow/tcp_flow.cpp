@@ -133,13 +133,21 @@ void TcpFlow::advance_receive(FlowContext& context, Side from) {
   const io::BufferGroup& group = context.io.buffers();
   const bool scarce = group.free_count() < group.count() / 2;
   if (flying(source, OpKind::recv)) {
+    if (source.write_failed && !source.looked_again) return look_again(context, from);
     if (source.pending.buffers() < (scarce ? 1U : kQueueHigh)) return;
     if ((source.cancelling & (1U << static_cast<unsigned>(OpKind::recv))) == 0) context.totals.receive_pauses.add();
     cancel(context, from, OpKind::recv);
   } else if (!source.starved && source.pending.buffers() <= (scarce ? 0U : kQueueLow)) {
-    context.io.recv(begin(from, OpKind::recv), source.fd, source.expect_data);
-    source.expect_data = false;
+    context.io.recv(begin(from, OpKind::recv), source.fd);
   }
+}
+
+/// A send has met the reset of this side. A receive that was waiting when its last bytes and the reset came together
+/// has brought the bytes, and may never be told the rest (io_poll_check_events(), Linux io_uring/poll.c): a new one
+/// looks.
+void TcpFlow::look_again(FlowContext& context, Side from) {
+  half(from).looked_again = true;
+  cancel(context, from, OpKind::recv);
 }
 
 // One step at a time: the pipe is filled only when it is empty, so that EAGAIN on the way in always means "nothing to
@@ -205,7 +213,6 @@ void TcpFlow::leave_splice(FlowContext& context, Side from) {
   give_back_pipe(context, source);
   source.way = Way::copy;
   source.burst = 0;
-  source.expect_data = source.readable;
   source.starved = context.io.buffers().free_count() == 0;  // neither a pipe nor a buffer: wait for either
   context.totals.demotions.add();
   advance_copy(context, from);

@@ -89,7 +89,6 @@ Verdict TcpFlow::on_connect(FlowContext& context, int result) {
   stage_ = Stage::relaying;
   last_activity_ = context.now;
   keepalive_due_ = options_->keepalive;
-  half(Side::client).expect_data = true;  // most clients speak first, and have done so by now
   if (options_->forwarding == Forwarding::splice) {
     for (Half& h : halves_) h.way = Way::splice;
   }
@@ -115,7 +114,6 @@ void TcpFlow::on_recv(FlowContext& context, Side side, const io::Completion& com
     note_end_of_stream(context, side);
   } else if (result == -ENOBUFS) {
     h.starved = true;
-    h.expect_data = true;
     context.totals.buffer_shortages.add();
     // With no buffer left at all, a pipe serves instead.
     const bool may_splice = options_->forwarding != Forwarding::copy;

@@ -243,7 +243,7 @@ void Probe::talk() {
     io_.send(arm(OpKind::send), fd_, std::span(&rest, 1));
   }
   // Beside the send, not after it: many servers greet first, and the greeting is part of what is compared.
-  if (matched_ < expect.size() && !in_flight(OpKind::recv)) io_.recv(arm(OpKind::recv), fd_, false);
+  if (matched_ < expect.size() && !in_flight(OpKind::recv)) io_.recv(arm(OpKind::recv), fd_);
 }
 
 void Probe::ask() {
@@ -251,7 +251,7 @@ void Probe::ask() {
     const auto datagram = std::as_bytes(std::span(target_.settings.send));
     io_.send(arm(OpKind::send), fd_, std::span(&datagram, 1));
   }
-  if (!in_flight(OpKind::recv)) io_.recv(arm(OpKind::recv), fd_, false);
+  if (!in_flight(OpKind::recv)) io_.recv(arm(OpKind::recv), fd_);
 }
 
 void Probe::wind_up() {
@@ -283,7 +283,7 @@ void Probe::linger() {
       return;
     }
   }
-  if (!in_flight(OpKind::recv)) io_.recv(arm(OpKind::recv), fd_, false);
+  if (!in_flight(OpKind::recv)) io_.recv(arm(OpKind::recv), fd_);
 }
 
 void Probe::settle(Verdict::Kind kind, Cause cause, std::string reason) {

@@ -26,7 +26,7 @@ class UringIo final : public Io {
 
   void accept(OpTag tag, Fd listener, AcceptMode mode) override;
   void connect(OpTag tag, Fd fd, const net::Endpoint& remote) override;
-  void recv(OpTag tag, Fd fd, bool expect_data) override;
+  void recv(OpTag tag, Fd fd) override;
   void send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) override;
   void send_is_last(OpTag tag) override;
   void splice(OpTag tag, Fd from, Fd to, std::size_t length) override;

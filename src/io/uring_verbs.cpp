@@ -65,10 +65,12 @@ void UringIo::connect(OpTag tag, Fd fd, const net::Endpoint& remote) {
   sqe->off = remote.sockaddr_length();
 }
 
-void UringIo::recv(OpTag tag, Fd fd, bool expect_data) {
+// The first attempt is made at once (no IORING_RECVSEND_POLL_FIRST), also when nothing has come yet. If it waited, and
+// bytes and a reset came before, the kernel would look once, bring the bytes, and wait for ever: a reset wakes it but
+// once (io_poll_check_events(), Linux io_uring/poll.c; the end of a stream is told all the same, by tcp_inq_hint()).
+void UringIo::recv(OpTag tag, Fd fd) {
   io_uring_sqe* sqe = entry(tag, IORING_OP_RECV, fd);
   sqe->ioprio = IORING_RECV_MULTISHOT;
-  if (!expect_data) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
   sqe->flags = IOSQE_BUFFER_SELECT;
   sqe->buf_group = ReceiveRing::kStreams;
 }

@@ -71,7 +71,7 @@ TEST_CASE("a close after a cancelled receive sends FIN: nothing holds the socket
   Driver driver;
   Pair pair = tcp_pair();
   const OpTag tag = driver.tag(OpKind::recv);
-  driver->recv(tag, pair.near.fd(), false);
+  driver->recv(tag, pair.near.fd());
   driver.settle();
   driver->cancel(tag);
   CHECK(driver.wait(tag).result == -ECANCELED);
@@ -97,7 +97,7 @@ TEST_CASE("once the ring is gone, nothing of it holds a socket open") {
   Pair pair = tcp_pair();
   {
     Driver driver;
-    driver->recv(driver.tag(OpKind::recv), pair.near.fd(), false);
+    driver->recv(driver.tag(OpKind::recv), pair.near.fd());
     driver->poll(driver.tag(OpKind::watch), pair.near.fd(), PollFor::hangup);
     driver.settle();
   }
@@ -115,7 +115,7 @@ TEST_CASE("shutting down one direction leaves the other open") {
   CHECK(error == 0);
   pair.far.write("still here");
   const OpTag tag = driver.tag(OpKind::recv);
-  driver->recv(tag, pair.near.fd(), true);
+  driver->recv(tag, pair.near.fd());
   CHECK(driver.collect(tag, 10) == "still here");
   pair.far.close();
   CHECK(driver.wait(tag).result == 0);
@@ -125,7 +125,7 @@ TEST_CASE("shutting down after a reset says ENOTCONN") {
   Driver driver;
   Pair pair = tcp_pair();
   const OpTag tag = driver.tag(OpKind::recv);
-  driver->recv(tag, pair.near.fd(), false);
+  driver->recv(tag, pair.near.fd());
   pair.far.reset();
   CHECK(driver.wait(tag).result == -ECONNRESET);
   CHECK(driver->shutdown_write(pair.near.fd()) == ENOTCONN);

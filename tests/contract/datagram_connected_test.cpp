@@ -18,7 +18,7 @@ TEST_CASE("a connected datagram socket hears of its own peer only") {
   REQUIRE(opened.error == 0);
   const Socket socket(opened.fd);
   const OpTag receive = driver.tag(OpKind::recv);
-  driver->recv(receive, socket.fd(), false);
+  driver->recv(receive, socket.fd());
   CHECK(driver.send(socket.fd(), "question") == 8);
   const Message question = peer.receive();
   CHECK(question.payload == "question");
@@ -41,14 +41,14 @@ TEST_CASE("an empty datagram looks like the end to the receive of a connected so
   const Peer peer;
   const Socket socket(driver->open_datagram({.source = loopback(), .remote = peer.address().to_endpoint()}).fd);
   OpTag receive = driver.tag(OpKind::recv);
-  driver->recv(receive, socket.fd(), false);
+  driver->recv(receive, socket.fd());
   peer.send("", address_of(socket));
   const Completion completion = driver.wait(receive);
   CHECK(completion.result == 0);
   CHECK(completion.buffer == kNoBuffer);
   CHECK_FALSE(completion.more);
   receive = driver.tag(OpKind::recv);
-  driver->recv(receive, socket.fd(), false);
+  driver->recv(receive, socket.fd());
   peer.send("answer", address_of(socket));
   CHECK(driver.collect(receive, 6) == "answer");
 }
@@ -62,7 +62,7 @@ TEST_CASE("a connected datagram socket whose peer is gone says ECONNREFUSED") {
   const Socket socket(driver->open_datagram({.source = address, .remote = peer.address().to_endpoint()}).fd);
   // To the receive when one waits …
   OpTag receive = driver.tag(OpKind::recv);
-  driver->recv(receive, socket.fd(), false);
+  driver->recv(receive, socket.fd());
   driver.settle();
   CHECK(driver.send(socket.fd(), "hello") == 5);
   const Completion refused = driver.wait(receive);
@@ -71,7 +71,7 @@ TEST_CASE("a connected datagram socket whose peer is gone says ECONNREFUSED") {
   // … or to one that comes later, or to the next send; once.
   CHECK(driver.send(socket.fd(), "hello") == 5);
   receive = driver.tag(OpKind::recv);
-  driver->recv(receive, socket.fd(), true);
+  driver->recv(receive, socket.fd());
   CHECK(driver.wait(receive).result == -ECONNREFUSED);
   CHECK(driver.send(socket.fd(), "hello") == 5);
   CHECK(driver.send(socket.fd(), "hello") == -ECONNREFUSED);

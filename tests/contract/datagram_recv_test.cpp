@@ -226,7 +226,7 @@ TEST_CASE("two sockets receive into one buffer group, streams into another") {
   const OpTag to_one = receive_on(driver, one);
   const OpTag to_two = receive_on(driver, two);
   const OpTag to_stream = driver.tag(OpKind::recv);
-  driver->recv(to_stream, stream.near.fd(), false);
+  driver->recv(to_stream, stream.near.fd());
   std::vector<Completion> held;
   for (std::size_t i = 0; i < 10; ++i) {
     peer.send(numbered(2 * i), address_of(one));

@@ -172,7 +172,7 @@ TEST_CASE("a stream of splices does not starve other operations") {
   const Pair busy = tcp_pair();
   const Pair other = tcp_pair();
   const OpTag receive = test.driver.tag(OpKind::recv);
-  test.driver->recv(receive, other.near.fd(), false);
+  test.driver->recv(receive, other.near.fd());
   test.driver.settle();
   other.far.write("x");
   const OpTag splice = test.driver.tag(OpKind::splice_in);

@@ -83,7 +83,7 @@ TEST_CASE("a wait that looks before it sleeps ends with its deadline, with a wak
   waker.join();
   const Pair pair = tcp_pair();
   const OpTag tag = driver.tag(OpKind::recv);
-  driver->recv(tag, pair.near.fd(), false);
+  driver->recv(tag, pair.near.fd());
   std::thread writer([&pair] { pair.far.write("text"); });
   const std::span<const Completion> brought = driver->turn(kNever);
   writer.join();
@@ -146,7 +146,7 @@ TEST_CASE("a signal does not disturb the loop") {
   REQUIRE(::setitimer(ITIMER_REAL, &every, nullptr) == 0);
   const Pair pair = tcp_pair();
   const OpTag tag = driver.tag(OpKind::recv);
-  driver->recv(tag, pair.near.fd(), false);
+  driver->recv(tag, pair.near.fd());
   driver.turn_until([] { return alarms >= 5; });
   pair.far.write("x");
   CHECK(driver.collect(tag, 1) == "x");
@@ -210,7 +210,7 @@ TEST_CASE("a multishot receive survives an overflow of the completion queue") {
   std::string got;
   std::int32_t last = -ENOBUFS;
   while (last != 0) {
-    driver->recv(tag, pair.near.fd(), true);
+    driver->recv(tag, pair.near.fd());
     std::optional<Completion> end;
     got += driver.collect(tag, text.size() + 1, &end);
     REQUIRE(end.has_value());
@@ -236,7 +236,7 @@ TEST_CASE("the loop and its verbs allocate nothing") {
   const auto round = [&] {
     const FdResult opened = io.open_stream(remote, {});
     const std::array slices = {bytes_of(text), bytes_of(text)};
-    io.recv(receive, pair.near.fd(), false);
+    io.recv(receive, pair.near.fd());
     io.send(send, pair.near.fd(), slices);
     io.poll(poll, pair.near.fd(), PollFor::hangup);
     io.connect(connect, opened.fd, remote);
@@ -274,7 +274,7 @@ TEST_CASE("the fallback without DEFER_TASKRUN keeps the contract") {
   Driver driver(small_options(), fewer);
   const Pair pair = tcp_pair();
   const OpTag tag = driver.tag(OpKind::recv);
-  driver->recv(tag, pair.near.fd(), false);
+  driver->recv(tag, pair.near.fd());
   pair.far.write("hello");
   CHECK(driver.collect(tag, 5) == "hello");
   driver->wake();

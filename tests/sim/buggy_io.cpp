@@ -53,11 +53,11 @@ const std::vector<BugName>& planted_bugs() {
   return kBugs;
 }
 
-void BuggyIo::recv(io::OpTag tag, io::Fd fd, bool expect_data) {
+void BuggyIo::recv(io::OpTag tag, io::Fd fd) {
   if (strikes(Bug::loses_receive)) return;
-  real_.recv(tag, fd, expect_data);
+  real_.recv(tag, fd);
   if (strikes(Bug::receives_twice)) {
-    real_.recv(io::OpTag(tag.kind(), tag.side() ^ 2U, tag.generation(), tag.slot()), fd, expect_data);
+    real_.recv(io::OpTag(tag.kind(), tag.side() ^ 2U, tag.generation(), tag.slot()), fd);
   }
 }
 

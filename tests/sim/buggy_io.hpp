@@ -60,7 +60,7 @@ class BuggyIo final : public io::Io {
 
   void accept(io::OpTag tag, io::Fd listener, io::AcceptMode mode) override { real_.accept(tag, listener, mode); }
   void connect(io::OpTag tag, io::Fd fd, const net::Endpoint& remote) override { real_.connect(tag, fd, remote); }
-  void recv(io::OpTag tag, io::Fd fd, bool expect_data) override;
+  void recv(io::OpTag tag, io::Fd fd) override;
   void send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std::byte>> slices) override;
   void send_is_last(io::OpTag tag) override { real_.send_is_last(tag); }
   void splice(io::OpTag tag, io::Fd from, io::Fd to, std::size_t length) override {

@@ -39,9 +39,9 @@ void SimIo::connect(io::OpTag tag, io::Fd fd, const net::Endpoint& remote) {
   if (hooks.connecting) hooks.connecting(socket, remote);
 }
 
-void SimIo::recv(io::OpTag tag, io::Fd fd, bool expect_data) {
+void SimIo::recv(io::OpTag tag, io::Fd fd) {
   (void)kernel_.at(fd, FdKind::socket);
-  submit(tag, Verb::recv, fd).expect_data = expect_data;
+  submit(tag, Verb::recv, fd);
 }
 
 void SimIo::send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std::byte>> slices) {
@@ -270,7 +270,7 @@ void SimIo::begin(Op& op) {
     kernel_.remote->connecting(*kernel_.at(op.fd).socket, op.remote);
   } else if (op.verb == Verb::send_datagrams) {
     send_at_once(op);
-  } else if (op.verb == Verb::recv && op.expect_data && buffers_.free_count() == 0) {
+  } else if (op.verb == Verb::recv && buffers_.free_count() == 0) {
     post(op, -ENOBUFS);  // the first attempt is made at once, and it picks a buffer first
   }
 }

@@ -28,7 +28,6 @@ struct Op {
   io::Fd fd = io::Fd::none;  // splice: from
   io::Fd to = io::Fd::none;  // splice only
   bool multishot = false;    // accept only; receives always are
-  bool expect_data = false;  // recv only
   io::PollFor poll = io::PollFor::readable;
   std::size_t length = 0;  // splice
   net::Endpoint remote;    // connect
@@ -90,7 +89,7 @@ class SimIo final : public io::Io, private Watcher, private FdUser {
 
   void accept(io::OpTag tag, io::Fd listener, io::AcceptMode mode) override;
   void connect(io::OpTag tag, io::Fd fd, const net::Endpoint& remote) override;
-  void recv(io::OpTag tag, io::Fd fd, bool expect_data) override;
+  void recv(io::OpTag tag, io::Fd fd) override;
   void send(io::OpTag tag, io::Fd fd, std::span<const std::span<const std::byte>> slices) override;
   void send_is_last(io::OpTag tag) override;
   void splice(io::OpTag tag, io::Fd from, io::Fd to, std::size_t length) override;

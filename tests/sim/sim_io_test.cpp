@@ -103,7 +103,7 @@ TEST_CASE("accept brings the connection and its addresses") {
 TEST_CASE("a multishot receive delivers buffer after buffer, then the end") {
   Fixture f;
   f.client_sends(std::string(32, 'a') + "tail");
-  f.io.recv(tag(OpKind::recv), f.fd, false);
+  f.io.recv(tag(OpKind::recv), f.fd);
   auto batch = f.turn();
   REQUIRE(batch.size() == 2);
   CHECK(f.bytes(batch[0]) == std::string(32, 'a'));
@@ -119,15 +119,15 @@ TEST_CASE("a multishot receive delivers buffer after buffer, then the end") {
 TEST_CASE("without a buffer a receive ends with ENOBUFS and loses nothing") {
   Fixture f({.send = 100, .receive = 100}, 1);
   const io::BufferId held = f.io.buffers().take();
-  f.io.recv(tag(OpKind::recv), f.fd, true);
+  f.io.recv(tag(OpKind::recv), f.fd);
   CHECK(f.complete(OpKind::recv).result == -ENOBUFS);
   f.client_sends("kept");
-  f.io.recv(tag(OpKind::recv), f.fd, false);
+  f.io.recv(tag(OpKind::recv), f.fd);
   const io::Completion again = f.complete(OpKind::recv);
   CHECK(again.result == -ENOBUFS);
   CHECK_FALSE(again.more);
   f.io.buffers().give_back(held);
-  f.io.recv(tag(OpKind::recv), f.fd, true);
+  f.io.recv(tag(OpKind::recv), f.fd);
   CHECK(f.bytes(f.complete(OpKind::recv)) == "kept");
 }
 
@@ -153,7 +153,7 @@ TEST_CASE("a reset is told once: receive first") {
   static_cast<void>(f.turn());
   f.kernel.network.close(f.client, CloseMode::reset);
   static_cast<void>(f.turn());
-  f.io.recv(tag(OpKind::recv), f.fd, true);
+  f.io.recv(tag(OpKind::recv), f.fd);
   const auto batch = f.turn();
   REQUIRE(batch.size() == 2);
   CHECK(f.bytes(batch[0]) == "before");
@@ -161,7 +161,7 @@ TEST_CASE("a reset is told once: receive first") {
   const std::string text = "late";
   f.send(text);
   CHECK(f.complete(OpKind::send).result == -EPIPE);
-  f.io.recv(tag(OpKind::recv), f.fd, true);
+  f.io.recv(tag(OpKind::recv), f.fd);
   CHECK(f.complete(OpKind::recv).result == 0);
   CHECK(f.io.shutdown_write(f.fd) == ENOTCONN);
   CHECK(f.io.peer(f.fd).family() == net::Family::none);
@@ -176,7 +176,7 @@ TEST_CASE("a reset is told once: send first") {
   CHECK(f.complete(OpKind::send).result == -ECONNRESET);
   f.send(text);
   CHECK(f.complete(OpKind::send).result == -EPIPE);
-  f.io.recv(tag(OpKind::recv), f.fd, true);
+  f.io.recv(tag(OpKind::recv), f.fd);
   CHECK(f.complete(OpKind::recv).result == 0);
 }
 
@@ -190,7 +190,7 @@ TEST_CASE("a send that was half done swallows the reset") {
   const io::Completion completion = f.complete(OpKind::send);
   CHECK(completion.result > 0);
   CHECK(completion.result < 400);
-  f.io.recv(tag(OpKind::recv), f.fd, true);
+  f.io.recv(tag(OpKind::recv), f.fd);
   CHECK(f.complete(OpKind::recv).result == 0);
 }
 
@@ -200,7 +200,7 @@ TEST_CASE("after a FIN a reset is EPIPE for writers and the end for readers") {
   static_cast<void>(f.turn());
   f.kernel.network.close(f.client, CloseMode::reset);
   static_cast<void>(f.turn());
-  f.io.recv(tag(OpKind::recv), f.fd, true);
+  f.io.recv(tag(OpKind::recv), f.fd);
   CHECK(f.complete(OpKind::recv).result == 0);
   const std::string text = "late";
   f.send(text);
@@ -312,7 +312,7 @@ TEST_CASE("connect: refused, and answered") {
 
 TEST_CASE("what is cancelled completes all the same") {
   Fixture f;
-  f.io.recv(tag(OpKind::recv), f.fd, false);
+  f.io.recv(tag(OpKind::recv), f.fd);
   f.settle();
   f.io.cancel(tag(OpKind::recv));
   const io::Completion completion = f.complete(OpKind::recv);
@@ -325,7 +325,7 @@ TEST_CASE("what is cancelled completes all the same") {
 TEST_CASE("a cancelled operation may have done its work") {
   Fixture f;
   f.context.faults.cancel_race = 1.0;
-  f.io.recv(tag(OpKind::recv), f.fd, false);
+  f.io.recv(tag(OpKind::recv), f.fd);
   f.settle();
   f.client_sends("race");
   f.io.cancel(tag(OpKind::recv));
@@ -371,7 +371,7 @@ TEST_CASE("a batch is bounded") {
   Fixture f;
   f.context.faults.batch_max = 1;
   f.client_sends(std::string(64, 'x'));
-  f.io.recv(tag(OpKind::recv), f.fd, false);
+  f.io.recv(tag(OpKind::recv), f.fd);
   CHECK(f.bytes(f.complete(OpKind::recv)).size() == 32);
   CHECK(f.bytes(f.complete(OpKind::recv)).size() == 32);
 }
@@ -383,27 +383,26 @@ TEST_CASE("a broken contract is noticed") {
     CHECK(f.violated([&] { f.io.close(f.fd, CloseMode::normal); }) == "contract: descriptor used after its close");
   }
   SUBCASE("closed with an operation in flight") {
-    f.io.recv(tag(OpKind::recv), f.fd, false);
+    f.io.recv(tag(OpKind::recv), f.fd);
     CHECK(f.violated([&] { f.io.close(f.fd, CloseMode::normal); }) == "contract: closed with an operation in flight");
   }
   SUBCASE("used after the close") {
     f.io.close(f.fd, CloseMode::normal);
-    CHECK(f.violated([&] { f.io.recv(tag(OpKind::recv), f.fd, false); }) ==
-          "contract: descriptor used after its close");
+    CHECK(f.violated([&] { f.io.recv(tag(OpKind::recv), f.fd); }) == "contract: descriptor used after its close");
   }
   SUBCASE("a tag used twice") {
     f.io.poll(tag(OpKind::watch), f.fd, PollFor::hangup);
     CHECK(f.violated([&] { f.io.poll(tag(OpKind::watch), f.fd, PollFor::hangup); }) == "contract: tag in use");
   }
   SUBCASE("two receives") {
-    f.io.recv(tag(OpKind::recv), f.fd, false);
-    CHECK(f.violated([&] { f.io.recv(tag(OpKind::recv, 1), f.fd, false); }) ==
+    f.io.recv(tag(OpKind::recv), f.fd);
+    CHECK(f.violated([&] { f.io.recv(tag(OpKind::recv, 1), f.fd); }) ==
           "contract: two operations of a kind on one descriptor");
   }
   SUBCASE("a receive and a splice from the same socket") {
     io::Pipe pipe;
     REQUIRE(f.io.open_pipe(pipe) == 0);
-    f.io.recv(tag(OpKind::recv), f.fd, false);
+    f.io.recv(tag(OpKind::recv), f.fd);
     CHECK(f.violated([&] { f.io.splice(tag(OpKind::splice_in), f.fd, pipe.write_end, 1); }) ==
           "contract: two operations of a kind on one descriptor");
   }

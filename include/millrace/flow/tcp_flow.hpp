@@ -135,10 +135,10 @@ class TcpFlow : private TimerNode {
     bool fin_sent : 1 = false;      // we have sent FIN to it
     bool write_failed : 1 = false;  // it takes no more bytes
     bool write_reset : 1 = false;   // writing met ECONNRESET: an end of stream that follows is no FIN
+    bool looked_again : 1 = false;  // its receive was asked to end because write_failed
     bool sent_short : 1 = false;    // a send ended early: it may have met an error, which is told only once
     bool end_unsure : 1 = false;    // end of stream met while sent_short: the next send tells whether it is a reset
     bool starved : 1 = false;       // a receive ended for lack of buffers and is not armed again
-    bool expect_data : 1 = false;   // the next receive is likely to find bytes waiting
     bool readable : 1 = false;      // splice: bytes are likely to wait, no poll is needed
     bool writable : 1 = true;       // splice: false after EAGAIN, until a poll says otherwise
     bool resting : 1 = false;       // splice: in the coalescer
@@ -195,6 +195,7 @@ class TcpFlow : private TimerNode {
   void advance_copy(FlowContext& context, Side from);
   void advance_receive(FlowContext& context, Side from);
   void advance_splice(FlowContext& context, Side from);
+  void look_again(FlowContext& context, Side from);
   void wait_for_bytes(FlowContext& context, Side from);
   void stop_reading(FlowContext& context, Side from);
   void tell_last_send(FlowContext& context, Side from) const;

@@ -132,8 +132,8 @@ class Io {
   /// Multishot receive into buffers of buffers(). Completions: result > 0 with a buffer (now the caller's; may be final
   /// as well: the kernel stopped early, arm again); 0 = end of stream (final); -ENOBUFS (final: no buffer was at hand,
   /// nothing is lost, arm again once buffers().free_count() > 0); other -errno (final).
-  /// With `expect_data` the first attempt is made at once; without it the kernel waits for readiness first.
-  virtual void recv(OpTag tag, Fd fd, bool expect_data) = 0;
+  /// The first attempt is made at once, and wants a buffer although nothing may have come.
+  virtual void recv(OpTag tag, Fd fd) = 0;
   /// Sends all slices (at most kMaxSlices), waiting for room as needed; result: bytes sent, or -errno if none. Fewer
   /// than asked is possible (an error or a cancel after some were sent).
   virtual void send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) = 0;

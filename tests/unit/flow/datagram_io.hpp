@@ -69,7 +69,7 @@ class DatagramIo final : public io::Io {
 
   void accept(io::OpTag, io::Fd, io::AcceptMode) override { breach("accept"); }
   void connect(io::OpTag, io::Fd, const net::Endpoint&) override { breach("connect"); }
-  void recv(io::OpTag, io::Fd, bool) override { breach("recv"); }
+  void recv(io::OpTag, io::Fd) override { breach("recv"); }
   void send(io::OpTag, io::Fd, std::span<const std::span<const std::byte>>) override { breach("send"); }
   void splice(io::OpTag, io::Fd, io::Fd, std::size_t) override { breach("splice"); }
   void poll(io::OpTag, io::Fd, io::PollFor) override { breach("poll"); }

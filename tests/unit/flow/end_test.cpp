@@ -328,13 +328,32 @@ TEST_CASE("lingering: an abort ends it, and the reason stays the first one") {
   CHECK(bench.socket(Side::client).closed == io::CloseMode::reset);
 }
 
+TEST_CASE(
+    "reset: told to a send: what is received from that side is looked at again, as it may not be told a second time") {
+  for (const Side side : {Side::client, Side::backend}) {
+    Bench bench;
+    bench.connected();
+    bench.receive(other(side), 10);
+    bench.complete(side, OpKind::send, -ECONNRESET);
+    CHECK(bench.armed(side) == "recv!");
+    bench.receive_last(side, 20);  // its last words, which were on their way
+    CHECK(bench.armed(side) == "recv");
+    bench.sent(other(side));
+    CHECK(bench.armed(side) == "recv");  // once is enough
+    bench.complete(side, OpKind::recv, 0);
+    bench.finish_cancelled();
+    CHECK(bench.closed());
+    CHECK(bench.socket(other(side)).closed == io::CloseMode::reset);
+  }
+}
+
 TEST_CASE("reset: told to a send, reading then ends like after a FIN: still a reset") {
   for (const Side side : {Side::client, Side::backend}) {
     Bench bench;
     bench.connected();
     bench.receive(other(side), 100);
     CHECK(bench.complete(side, OpKind::send, -ECONNRESET) == Verdict::ongoing);
-    CHECK(bench.armed(side) == "recv");  // what it said before is still read
+    CHECK(bench.armed(side) == "recv!");  // what it said before is still read
     bench.receive(side, 30);
     bench.fin(side);
     CHECK_FALSE(bench.socket(other(side)).fin_sent);

@@ -130,10 +130,10 @@ void RecordingIo::connect(OpTag tag, Fd fd, const net::Endpoint& remote) {
   begin(tag, OpKind::connect, fd).remote = remote;
 }
 
-void RecordingIo::recv(OpTag tag, Fd fd, bool expect_data) {
+void RecordingIo::recv(OpTag tag, Fd fd) {
   if (open_socket(fd).read_over) breach("receive after the end of the stream");
   if (find(OpKind::splice_in, tag.side()) != nullptr) breach("receive while a splice takes from the same connection");
-  begin(tag, OpKind::recv, fd).expect_data = expect_data;
+  begin(tag, OpKind::recv, fd);
 }
 
 void RecordingIo::send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) {

@@ -38,7 +38,6 @@ class RecordingIo final : public io::Io {
     Fd to = Fd::none;        // splice
     std::size_t length = 0;  // send: of all slices; splice: at most
     io::PollFor poll_for = io::PollFor::readable;
-    bool expect_data = false;
     bool cancelled = false;
     bool is_last = false;  // send
     net::Endpoint remote;
@@ -97,7 +96,7 @@ class RecordingIo final : public io::Io {
 
   void accept(OpTag tag, Fd listener, io::AcceptMode mode) override;
   void connect(OpTag tag, Fd fd, const net::Endpoint& remote) override;
-  void recv(OpTag tag, Fd fd, bool expect_data) override;
+  void recv(OpTag tag, Fd fd) override;
   void send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) override;
   void send_is_last(OpTag tag) override;
   void splice(OpTag tag, Fd from, Fd to, std::size_t length) override;

@@ -28,21 +28,21 @@ struct Pair {
 
 TEST_CASE("RecordingIo: two receives on one connection") {
   Pair pair;
-  pair.io.recv(tag(OpKind::recv), pair.client, false);
-  pair.io.recv(tag(OpKind::recv, 1), pair.client, false);
+  pair.io.recv(tag(OpKind::recv), pair.client);
+  pair.io.recv(tag(OpKind::recv, 1), pair.client);
   CHECK(pair.io.breaches == Breaches{"two operations of a kind on a descriptor"});
 }
 
 TEST_CASE("RecordingIo: a tag in flight twice") {
   Pair pair;
-  pair.io.recv(tag(OpKind::recv), pair.client, false);
-  pair.io.recv(tag(OpKind::recv), pair.io.backend, false);
+  pair.io.recv(tag(OpKind::recv), pair.client);
+  pair.io.recv(tag(OpKind::recv), pair.io.backend);
   CHECK(pair.io.breaches == Breaches{"tag in flight twice: recv side=0 slot=1 generation=1"});
 }
 
 TEST_CASE("RecordingIo: close with a receive in flight") {
   Pair pair;
-  pair.io.recv(tag(OpKind::recv), pair.client, false);
+  pair.io.recv(tag(OpKind::recv), pair.client);
   pair.io.close(pair.client, io::CloseMode::normal);
   CHECK(pair.io.breaches == Breaches{"close with something in flight: recv side=0 slot=1 generation=1"});
 }
@@ -56,7 +56,7 @@ TEST_CASE("RecordingIo: closed twice") {
 
 TEST_CASE("RecordingIo: a byte of the wrong place") {
   Pair pair;
-  pair.io.recv(tag(OpKind::recv), pair.client, false);
+  pair.io.recv(tag(OpKind::recv), pair.client);
   const io::Completion got = pair.io.receive(tag(OpKind::recv), 10, true);
   const std::span<const std::byte> slice(pair.io.buffers().data(got.buffer) + 1, 9);
   pair.io.send(tag(OpKind::send, 1), pair.io.backend, std::span(&slice, 1));
@@ -66,7 +66,7 @@ TEST_CASE("RecordingIo: a byte of the wrong place") {
 
 TEST_CASE("RecordingIo: a buffer reused during its send") {
   Pair pair;
-  pair.io.recv(tag(OpKind::recv), pair.client, false);
+  pair.io.recv(tag(OpKind::recv), pair.client);
   const io::Completion got = pair.io.receive(tag(OpKind::recv), 10, true);
   const std::span<const std::byte> slice(pair.io.buffers().data(got.buffer), 10);
   pair.io.send(tag(OpKind::send, 1), pair.io.backend, std::span(&slice, 1));
@@ -78,7 +78,7 @@ TEST_CASE("RecordingIo: a buffer reused during its send") {
 
 TEST_CASE("RecordingIo: FIN before everything was delivered") {
   Pair pair;
-  pair.io.recv(tag(OpKind::recv), pair.client, false);
+  pair.io.recv(tag(OpKind::recv), pair.client);
   static_cast<void>(pair.io.receive(tag(OpKind::recv), 10, true));
   pair.io.shutdown_write(pair.io.backend);
   CHECK(pair.io.breaches == Breaches{"FIN before everything was delivered"});
@@ -97,9 +97,9 @@ TEST_CASE("RecordingIo: a splice into a pipe that holds bytes") {
 
 TEST_CASE("RecordingIo: a receive after the end of the stream") {
   Pair pair;
-  pair.io.recv(tag(OpKind::recv), pair.client, false);
+  pair.io.recv(tag(OpKind::recv), pair.client);
   pair.io.complete(tag(OpKind::recv), 0);
-  pair.io.recv(tag(OpKind::recv), pair.client, false);
+  pair.io.recv(tag(OpKind::recv), pair.client);
   CHECK(pair.io.breaches == Breaches{"receive after the end of the stream"});
 }
 

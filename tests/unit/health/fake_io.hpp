@@ -158,7 +158,7 @@ class FakeIo final : public io::Io {
     });
   }
 
-  void recv(io::OpTag tag, io::Fd fd, bool /*expect_data*/) override {
+  void recv(io::OpTag tag, io::Fd fd) override {
     Socket& socket = begin(tag, io::OpKind::recv, fd);
     if (!socket.connected) violate("recv before the connect");
     if (socket.eof_read) violate("recv after the end of the stream");

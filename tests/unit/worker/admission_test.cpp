@@ -20,7 +20,7 @@ class WakeCounter final : public io::Io {
 
   void accept(io::OpTag, io::Fd, io::AcceptMode) override {}
   void connect(io::OpTag, io::Fd, const net::Endpoint&) override {}
-  void recv(io::OpTag, io::Fd, bool) override {}
+  void recv(io::OpTag, io::Fd) override {}
   void send(io::OpTag, io::Fd, std::span<const std::span<const std::byte>>) override {}
   void splice(io::OpTag, io::Fd, io::Fd, std::size_t) override {}
   void poll(io::OpTag, io::Fd, io::PollFor) override {}
