@@ -28,3 +28,12 @@
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24  // 4.2; absent from some libc headers
 #endif
+
+namespace millrace::io {
+
+/// `optlen` of a multishot receive, since 6.17: it ends once it has brought so many bytes; 0: it does not.
+inline void set_receive_limit(io_uring_sqe& entry, std::uint32_t bytes) {
+  entry.file_index = bytes;  // the same place
+}
+
+}  // namespace millrace::io

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "compat.hpp"
 #include "millrace/io/uring_io.hpp"
 #include "receive_ring.hpp"
 #include "ring.hpp"
@@ -42,14 +43,16 @@ int open_best(std::unique_ptr<Ring>& ring, UringFeatures& features) {
 }
 
 /// Submits one entry that cannot succeed on a descriptor that is no socket: a kernel that knows the flags in `ioprio`
-/// says ENOTSOCK, one that does not says EINVAL.
-bool knows_flags(Ring& ring, int not_a_socket, io_uring_op opcode, std::uint16_t ioprio, std::uint8_t flags) {
+/// or the limit says ENOTSOCK, one that does not says EINVAL.
+bool knows_flags(Ring& ring, int not_a_socket, io_uring_op opcode, std::uint16_t ioprio, std::uint8_t flags,
+                 std::uint32_t limit = 0) {
   io_uring_sqe* sqe = ring.entry();
   sqe->opcode = static_cast<std::uint8_t>(opcode);
   sqe->fd = not_a_socket;
   sqe->ioprio = ioprio;
   sqe->flags = flags;
   sqe->buf_group = ReceiveRing::kStreams;
+  set_receive_limit(*sqe, limit);
   if (opcode == IORING_OP_RECVMSG) {  // its header is read before the descriptor is looked at
     static const msghdr kEmpty{};
     sqe->addr = reinterpret_cast<std::uintptr_t>(&kEmpty);
@@ -82,6 +85,8 @@ void probe_operations(Ring& ring, UringFeatures& features, const SetupContext& c
   features.multishot_accept = knows_flags(ring, not_a_socket, IORING_OP_ACCEPT, IORING_ACCEPT_MULTISHOT, 0) &&
                               !multishot_accept_is_unsafe(context.kernel_release);
   features.multishot_recv = knows_flags(ring, not_a_socket, IORING_OP_RECV, IORING_RECV_MULTISHOT, IOSQE_BUFFER_SELECT);
+  features.recv_limit =
+      knows_flags(ring, not_a_socket, IORING_OP_RECV, IORING_RECV_MULTISHOT, IOSQE_BUFFER_SELECT, 4096);
   features.multishot_recvmsg =
       knows_flags(ring, not_a_socket, IORING_OP_RECVMSG, IORING_RECV_MULTISHOT, IOSQE_BUFFER_SELECT);
   ::close(not_a_socket);
@@ -111,13 +116,14 @@ Result<UringFeatures> probe_uring() {
 }
 
 std::string UringFeatures::to_string() const {
-  const std::array<std::pair<bool, std::string_view>, 9> all = {{
+  const std::array<std::pair<bool, std::string_view>, 10> all = {{
       {io_uring, "io_uring"},
       {defer_taskrun, "defer_taskrun"},
       {single_issuer, "single_issuer"},
       {multishot_accept, "multishot_accept"},
       {multishot_recv, "multishot_recv"},
       {multishot_recvmsg, "multishot_recvmsg"},
+      {recv_limit, "recv_limit"},
       {buffer_ring, "buffer_ring"},
       {recv_bundle, "recv_bundle"},
       {min_wait, "min_wait"},

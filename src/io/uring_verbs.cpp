@@ -18,6 +18,10 @@ namespace {
 // One splice moves at most this; a completion's result has 31 bits, and no pipe is larger.
 constexpr std::size_t kSpliceBytesMax = 1U << 30U;
 
+/// A multishot receive goes on inside the kernel while bytes come and buffers are left, up to 32 of them. Then a flow
+/// that is to splice has copied half a megabyte before it is asked, and a few use up what is lent for all.
+constexpr std::uint32_t kReceiveBytesMax = 64 * 1024;
+
 template <class T>
 std::uint64_t address_of(const T* object) {
   return reinterpret_cast<std::uintptr_t>(object);
@@ -73,6 +77,7 @@ void UringIo::recv(OpTag tag, Fd fd) {
   sqe->ioprio = IORING_RECV_MULTISHOT;
   sqe->flags = IOSQE_BUFFER_SELECT;
   sqe->buf_group = ReceiveRing::kStreams;
+  if (features_.recv_limit) set_receive_limit(*sqe, kReceiveBytesMax);
 }
 
 void UringIo::send(OpTag tag, Fd fd, std::span<const std::span<const std::byte>> slices) {

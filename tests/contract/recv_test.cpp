@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 #include <string>
@@ -95,6 +96,43 @@ TEST_CASE("receive works on a unix socket") {
   CHECK(driver.collect(tag, 5) == "hello");
   pair.far.close();
   CHECK(driver.wait(tag).result == 0);
+}
+
+TEST_CASE("a receive that brings much ends, so that whoever asked may do otherwise; nothing is lost") {
+  if (!features().recv_limit) {
+    MESSAGE("skipped: this kernel has no limit for a multishot receive (Linux 6.17)");
+    return;
+  }
+  UringOptions options = small_options();
+  options.buffers = {.count = 64, .bytes_per_buffer = 16 * 1024};
+  Driver driver(options);
+  const Pair pair = tcp_pair();
+  const std::string text = pattern(200'000);
+  pair.far.write(text);
+  pair.far.finish();
+  const OpTag tag = driver.tag(OpKind::recv);
+  std::string got;
+  int ended_with_bytes = 0;
+  std::size_t most = 0;
+  for (std::optional<Completion> last; !last || last->result != 0;) {
+    last.reset();
+    driver->recv(tag, pair.near.fd());
+    std::size_t brought = 0;
+    while (!last) {
+      const Completion completion = driver.wait(tag);
+      if (!completion.more) last = completion;
+      if (completion.result <= 0) break;
+      brought += static_cast<std::size_t>(completion.result);
+      got += driver.take_bytes(completion);
+    }
+    REQUIRE(last.has_value());
+    REQUIRE(last->result >= 0);
+    ended_with_bytes += last->result > 0 ? 1 : 0;
+    most = std::max(most, brought);
+  }
+  CHECK(got == text);
+  CHECK(ended_with_bytes >= 2);
+  CHECK(most < 64 * 1024 + options.buffers.bytes_per_buffer);
 }
 
 TEST_CASE("without a free buffer a receive ends with ENOBUFS, and re-arming loses nothing") {

@@ -42,6 +42,7 @@ struct UringFeatures {
       false;  // 5.19; false also where it hands out wrong descriptors (6.6 to 6.8-rc3, liburing #1062)
   bool multishot_recv = false;                  // 6.0
   bool multishot_recvmsg = false;               // 6.0
+  bool recv_limit = false;                      // 6.17: a multishot receive that ends after so many bytes
   bool buffer_ring = false;                     // 5.19
   bool recv_bundle = false;                     // 6.10
   bool min_wait = false;                        // 6.12
