@@ -213,6 +213,7 @@ void TcpFlow::leave_splice(FlowContext& context, Side from) {
   give_back_pipe(context, source);
   source.way = Way::copy;
   source.burst = 0;
+    if (rests && !source.coalesced) context.io.widen_window(source.fd, coalescer.window_bytes());
   source.starved = context.io.buffers().free_count() == 0;  // neither a pipe nor a buffer: wait for either
   context.totals.demotions.add();
   advance_copy(context, from);

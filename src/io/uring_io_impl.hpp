@@ -47,6 +47,7 @@ class UringIo final : public Io {
   int shutdown_write(Fd fd) override;
   std::uint32_t bytes_unsent(Fd fd) override;
   ReceiveQueue receive_queue(Fd fd) override;
+  void widen_window(Fd fd, std::uint32_t bytes) override;
   TcpInfo tcp_info(Fd fd) override;
   net::Endpoint peer(Fd fd) override;
   net::Endpoint local(Fd fd) override;

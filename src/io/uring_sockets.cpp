@@ -170,6 +170,14 @@ std::uint32_t UringIo::bytes_unsent(Fd fd) {
   return static_cast<std::uint32_t>(bytes);
 }
 
+// A low-water mark makes room for as much (tcp_set_rcvlowat(), Linux net/ipv4/tcp.c), and leaves it when it is lowered
+// again. SO_RCVBUF would do it too, but end the kernel's own adapting of that size, and needs a privilege above
+// net.core.rmem_max.
+void UringIo::widen_window(Fd fd, std::uint32_t bytes) {
+  (void)set_option(raw(fd), SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(bytes));
+  (void)set_option(raw(fd), SOL_SOCKET, SO_RCVLOWAT, 1);
+}
+
 ReceiveQueue UringIo::receive_queue(Fd fd) {
   std::array<std::uint32_t, SK_MEMINFO_VARS> memory{};
   socklen_t length = sizeof memory;

@@ -135,6 +135,32 @@ TEST_CASE("a receive that brings much ends, so that whoever asked may do otherwi
   CHECK(most < 64 * 1024 + options.buffers.bytes_per_buffer);
 }
 
+TEST_CASE("a wider window makes room for what is not read, and a single byte is still told") {
+  constexpr std::uint32_t kWindow = 512 * 1024;
+  Driver driver;
+  Pair pair;
+  SUBCASE("TCP") {
+    pair = tcp_pair();
+    const ReceiveQueue before = driver->receive_queue(pair.near.fd());
+    REQUIRE(before.limit > 0);
+    REQUIRE(before.limit < kWindow);
+    driver->widen_window(pair.near.fd(), kWindow);
+    CHECK(driver->receive_queue(pair.near.fd()).limit >= kWindow);
+    driver->widen_window(pair.near.fd(), kWindow / 4);
+    CHECK(driver->receive_queue(pair.near.fd()).limit >= kWindow);  // it does not narrow
+  }
+  SUBCASE("a unix socket has none") {
+    pair = unix_pair();
+    driver->widen_window(pair.near.fd(), kWindow);
+  }
+  const OpTag tag = driver.tag(OpKind::poll_in);
+  driver->poll(tag, pair.near.fd(), PollFor::readable);
+  driver.settle();
+  CHECK_FALSE(driver.peek(tag).has_value());
+  pair.far.write("x");
+  CHECK((driver.wait(tag).result & kPollIn) != 0);
+}
+
 TEST_CASE("without a free buffer a receive ends with ENOBUFS, and re-arming loses nothing") {
   UringOptions options = small_options();
   options.buffers = {.count = 3, .bytes_per_buffer = 512};

@@ -39,6 +39,11 @@ class Coalescer {
   explicit Coalescer(const CoalesceLimits& limits = {});
 
   /// Whether a direction that is polled, and has moved so much in that time, is to rest from now on.
+  /// How far the peer of a direction that rests is to be ahead: as much as is wanted in an interval, and half of that
+  /// again. The kernel adapts its window to what is read in a round trip; with rests that is never more than the window
+  /// let through, so that it would stay closed for most of each rest.
+  [[nodiscard]] std::uint32_t window_bytes() const { return limits_.wanted_bytes + limits_.wanted_bytes / 2; }
+
   [[nodiscard]] bool worth_beginning(std::uint32_t bytes, Nanos elapsed) const;
   /// Enough was moved since worth_beginning() was asked last, to ask it again.
   [[nodiscard]] bool tells(std::uint32_t bytes) const { return bytes >= limits_.begin_bytes; }

@@ -190,6 +190,9 @@ class Io {
   /// Bytes (and FIN) that the peer has not acknowledged yet; 0 when unknown.
   virtual std::uint32_t bytes_unsent(Fd fd) = 0;
   virtual ReceiveQueue receive_queue(Fd fd) = 0;
+  /// Lets the peer of a TCP socket be so many bytes ahead of what is read from it, at least. A hint: the kernel has its
+  /// own limits for it (net.ipv4.tcp_rmem), and it has no effect on other sockets.
+  virtual void widen_window(Fd /*fd*/, std::uint32_t /*bytes*/) {}
   /// Also once it has ended, in whatever way, until it is closed.
   virtual TcpInfo tcp_info(Fd fd) = 0;
   /// Family::none when the peer is gone already.

@@ -57,8 +57,9 @@ class RecordingIo final : public io::Io {
     net::Endpoint remote;
     net::Endpoint source;
     bool keepalive = false;
-    io::ReceiveQueue queue;  // what receive_queue answers
-    io::TcpInfo info;        // what tcp_info answers
+    io::ReceiveQueue queue;              // what receive_queue answers
+    std::vector<std::uint32_t> windows;  // what widen_window was asked for
+    io::TcpInfo info;                    // what tcp_info answers
   };
 
   explicit RecordingIo(io::BufferGroup::Options buffers) : buffers_(buffers) { sockets[kClient] = {}; }
@@ -111,6 +112,7 @@ class RecordingIo final : public io::Io {
   }
   void set_refusing(Fd /*listener*/, bool /*refusing*/) override { breach("set_refusing on a TCP flow"); }
   io::ReceiveQueue receive_queue(Fd fd) override;
+  void widen_window(Fd fd, std::uint32_t bytes) override { open_socket(fd).windows.push_back(bytes); }
   io::TcpInfo tcp_info(Fd fd) override;
   void recv_datagrams(OpTag /*tag*/, Fd /*fd*/) override { breach("recv_datagrams on a TCP flow"); }
   void send_datagrams(OpTag /*tag*/, Fd /*fd*/, const io::DatagramsToSend& /*message*/) override {

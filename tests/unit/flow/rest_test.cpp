@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cerrno>
+#include <vector>
 
 #include "bench.hpp"
 
@@ -40,11 +41,14 @@ TEST_CASE("rest: after a mebibyte one way nothing is polled; when the rest is ov
     CHECK(bench.armed(side).empty());
     CHECK(bench.totals.rests.get() == 1);
     CHECK(bench.armed(other(side)) == "recv");
+    CHECK(bench.socket(side).windows == std::vector{3 * kMebibyte});  // so that its peer goes on meanwhile
+    CHECK(bench.socket(other(side)).windows.empty());
     wake(bench);
     CHECK(bench.armed(side) == "splice_in");
     move_then_empty(bench, side, 64 * 1024);
     CHECK(bench.armed(side).empty());
     CHECK(bench.totals.rests.get() == 2);
+    CHECK(bench.socket(side).windows.size() == 1);
     wake(bench);
     bench.complete(side, OpKind::splice_in, 0);  // the end is met like in any other read
     CHECK(bench.socket(other(side)).fin_sent);
