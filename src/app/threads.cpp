@@ -213,7 +213,7 @@ void WorkerThread::main(std::promise<std::string>& started, const std::function<
       std::make_unique<worker::Worker>(*io_, snapshot_, table_, admission_, setup_.sockets,
                                        worker::WorkerOptions{.index = setup_.index,
                                                              .slots = setup_.capacity.slots,
-                                                             .pipes = setup_.capacity.pipes,
+                                                             .pipes = {.open = setup_.capacity.pipes},
                                                              .seed = random_seed(),
                                                              .access_log = setup_.access_log,
                                                              .sessions = setup_.capacity.sessions,

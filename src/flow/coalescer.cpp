@@ -18,7 +18,7 @@ bool Coalescer::worth_beginning(std::uint32_t bytes, Nanos elapsed) const {
   return tells(bytes) && moved >= static_cast<double>(limits_.least_bytes) * static_cast<double>(elapsed.count());
 }
 
-void Coalescer::rest(Direction direction, std::uint32_t bytes, Instant now) {
+void Coalescer::rest(DirectionId direction, std::uint32_t bytes, Instant now) {
   pressure_ = std::max(pressure_, static_cast<double>(bytes) / static_cast<double>(limits_.wanted_bytes));
   if (resting_.empty()) due_ = now + interval_;
   resting_.push_back(direction);
@@ -29,7 +29,7 @@ void Coalescer::note_queue(io::ReceiveQueue queue) {
   pressure_ = std::max(pressure_, static_cast<double>(queue.used) / (static_cast<double>(queue.limit) * kQueueWanted));
 }
 
-std::span<const Coalescer::Direction> Coalescer::wake(Instant now) {
+std::span<const DirectionId> Coalescer::wake(Instant now) {
   awake_.clear();
   if (now < due_) return {};
   adapt();

@@ -154,42 +154,71 @@ void TcpFlow::look_again(FlowContext& context, Side from) {
 // read" and never "no room" (the ambiguity behind most splice bugs).
 void TcpFlow::advance_splice(FlowContext& context, Side from) {
   Half& source = half(from);
-  Half& sink = half(other(from));
   if (flying(source, OpKind::splice_in) || flying(source, OpKind::splice_out)) return;
-  if (source.in_pipe > 0) {
-    if (sink.writable) {
-      context.io.splice(begin(from, OpKind::splice_out), source.pipe.read_end, sink.fd, source.in_pipe);
-    } else if (!flying(sink, OpKind::poll_out)) {
-      context.io.poll(begin(other(from), OpKind::poll_out), sink.fd, io::PollFor::writable);
-    }
-    return;
-  }
-  if (!may_read(source)) return give_back_pipe(context, source);
+  if (source.in_pipe > 0) return drain_pipe(context, from);
+  // Whoever's turn it is takes it, still warm: so few pipes serve many directions.
+  give_back_pipe(context, source);
+  if (!may_read(source)) return;
   if (source.small_moves >= kSmallMovesBeforeCopy && options_->forwarding == Forwarding::automatic) {
     return leave_splice(context, from);
   }
-  if (flying(source, OpKind::poll_in) || source.resting) return;
+  if (flying(source, OpKind::poll_in) || source.resting || source.queued) return;
   if (!source.readable) return wait_for_bytes(context, from);
-  if (source.pipe.read_end == io::Fd::none && !context.pipes.take(source.pipe)) return leave_splice(context, from);
+  fill_pipe(context, from);
+}
+
+void TcpFlow::drain_pipe(FlowContext& context, Side from) {
+  Half& source = half(from);
+  Half& sink = half(other(from));
+  if (sink.writable) {
+    if (source.stalled) context.pipes.go_on();
+    source.stalled = false;
+    context.io.splice(begin(from, OpKind::splice_out), source.pipe.read_end, sink.fd, source.in_pipe);
+  } else {
+    if (!source.stalled) context.pipes.stall();
+    source.stalled = true;
+    if (!flying(sink, OpKind::poll_out)) {
+      context.io.poll(begin(other(from), OpKind::poll_out), sink.fd, io::PollFor::writable);
+    }
+  }
+}
+
+void TcpFlow::fill_pipe(FlowContext& context, Side from) {
+  Half& source = half(from);
+  if (!source.has_turn && !context.pipes.turn_is_free()) {
+    source.queued = true;
+    return context.pipes.wait_for_turn({{slot_, generation_}, from});
+  }
+  source.has_turn = false;
+  if (!context.pipes.take(source.pipe)) return leave_splice(context, from);
   context.io.splice(begin(from, OpKind::splice_in), source.fd, source.pipe.write_end, kSpliceMax);
+}
+
+Verdict TcpFlow::on_pipe_turn(FlowContext& context, Side side) {
+  Half& h = half(side);
+  h.queued = false;
+  if (stage_ != Stage::relaying) return Verdict::ongoing;
+  h.has_turn = true;
+  const Verdict verdict = advance(context);
+  h.has_turn = false;
+  return verdict;
 }
 
 /// It was read empty. Polling tells at once that there is more; resting does not, but costs no wake-up of its own.
 void TcpFlow::wait_for_bytes(FlowContext& context, Side from) {
   Half& source = half(from);
-  // Whoever moves bytes next takes it, still warm: so few pipes serve many directions.
-  give_back_pipe(context, source);
   Coalescer& coalescer = context.coalescer;
   const bool rests = source.coalesced ? coalescer.worth_going_on(source.run_bytes)
                                       : coalescer.worth_beginning(source.run_bytes, context.now - source.run_began);
   if (source.coalesced || coalescer.tells(source.run_bytes)) {
     const std::uint32_t moved = source.coalesced ? source.run_bytes : 0;
     source.run_bytes = 0;
+    if (rests && !source.coalesced) context.io.widen_window(source.fd, coalescer.window_bytes());
     source.coalesced = rests;
     if (rests) {
       source.resting = true;
       context.totals.rests.add();
-      return coalescer.rest({{slot_, generation_}, static_cast<unsigned>(from)}, moved, context.now);
+      return coalescer.rest({{slot_, generation_}, from}, moved, context.now);
     }
   }
   context.io.poll(begin(from, OpKind::poll_in), source.fd, io::PollFor::readable);
@@ -210,10 +239,8 @@ void TcpFlow::leave_splice(FlowContext& context, Side from) {
   Half& source = half(from);
   MILLRACE_ASSERT(source.in_pipe == 0, "leaving splice with bytes in the pipe");
   MILLRACE_ASSERT(!flying(source, OpKind::splice_in), "leaving splice while a splice is in flight");
-  give_back_pipe(context, source);
   source.way = Way::copy;
   source.burst = 0;
-    if (rests && !source.coalesced) context.io.widen_window(source.fd, coalescer.window_bytes());
   source.starved = context.io.buffers().free_count() == 0;  // neither a pipe nor a buffer: wait for either
   context.totals.demotions.add();
   advance_copy(context, from);
@@ -248,6 +275,8 @@ void TcpFlow::drop_undelivered(FlowContext& context, Side from) {
 
 void TcpFlow::give_back_pipe(FlowContext& context, Half& half) {
   if (half.pipe.read_end == io::Fd::none) return;
+  if (half.stalled) context.pipes.go_on();
+  half.stalled = false;
   context.pipes.give_back(half.pipe, half.in_pipe == 0);
   half.in_pipe = 0;
 }
@@ -268,7 +297,8 @@ bool TcpFlow::direction_done(Side from) const {
 
 /// Whether nothing in flight would tell of a reset of this peer.
 bool TcpFlow::unwatched(const Half& h) {
-  const bool noticed = flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || flying(h, OpKind::watch) || h.resting;
+  const bool noticed =
+      flying(h, OpKind::recv) || flying(h, OpKind::poll_in) || flying(h, OpKind::watch) || h.resting || h.queued;
   return !noticed && !h.eof_seen && !h.read_failed && !h.write_failed;
 }
 

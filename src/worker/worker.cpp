@@ -26,7 +26,6 @@ namespace {
 constexpr Nanos kAcceptPause = std::chrono::milliseconds(100);
 /// With less room than this, connections are accepted one at a time, so that a limit is hardly ever overrun.
 constexpr std::uint32_t kSingleBelow = 512;
-constexpr std::uint32_t kPipesKept = 64;
 /// A listening socket that is given up takes connections for so long: who is shaking hands comes in, new ones do not.
 constexpr Nanos kDrainTime = std::chrono::seconds(1);
 constexpr std::uint32_t kDrainedPerPass = 256;
@@ -67,7 +66,7 @@ Worker::Worker(io::Io& io, std::shared_ptr<const pool::Snapshot> snapshot, pool:
       counters_(snapshot_->listeners.size(), rows_of(*snapshot_)),
       rng_(options.seed),
       timers_(io.now()),
-      pipes_(io, options.pipes, std::min(options.pipes, kPipesKept)),
+      pipes_(io, options.pipes),
       coalescer_(options.coalesce),
       context_{.io = io,
                .timers = timers_,
@@ -115,6 +114,7 @@ bool Worker::pass(Instant wait_until) {
   context_.now = io_.now();
   for (const io::Completion& completion : completions) dispatch(completion);
   run_rested();
+  run_pipe_turns();
   run_timers();
   run_stop();
   run_tasks();
@@ -136,7 +136,7 @@ bool Worker::pass(Instant wait_until) {
 }
 
 Instant Worker::next_wake(Instant wait_until) const {
-  if (mailbox_.busy()) return context_.now;
+  if (mailbox_.busy() || pipes_.turn_due()) return context_.now;
   Instant wake = std::min({wait_until, timers_.next_deadline(), coalescer_.due()});
   for (const ListenerState& listener : listeners_) {
     if (!listener.armed && listener.paused_until > context_.now) wake = std::min(wake, listener.paused_until);
@@ -197,10 +197,18 @@ void Worker::adapt_gathering() {
 }
 
 void Worker::run_rested() {
-  for (const flow::Coalescer::Direction& direction : coalescer_.wake(context_.now)) {
+  for (const flow::DirectionId& direction : coalescer_.wake(context_.now)) {
     Connection* connection = connections_.find(direction.flow.index, direction.flow.generation);
     if (connection == nullptr) continue;  // it has ended meanwhile
-    handle(*connection, connection->flow.on_rested(context_, static_cast<flow::Side>(direction.side)));
+    handle(*connection, connection->flow.on_rested(context_, direction.side));
+  }
+}
+
+void Worker::run_pipe_turns() {
+  while (const std::optional<flow::DirectionId> direction = pipes_.next_turn()) {
+    Connection* connection = connections_.find(direction->flow.index, direction->flow.generation);
+    if (connection == nullptr) continue;  // it has ended meanwhile
+    handle(*connection, connection->flow.on_pipe_turn(context_, direction->side));
   }
 }
 

@@ -71,7 +71,8 @@ void Draw::machine(Plan& plan) {
   plan.workers = one_in(3) ? 2 : 1;
   plan.buffers.count = one_in(3) ? between(1, 8) : between(16, 256);
   plan.buffers.bytes_per_buffer = power(4, 12);
-  plan.pipes = one_in(3) ? between(0, 4) : 256;
+  plan.pipes.open = one_in(3) ? between(0, 4) : 256;
+  plan.pipes.moving = one_in(2) ? between(1, 4) : 16;
   plan.pipe_bytes = power(4, 16);
   plan.backlog = one_in(4) ? between(1, 4) : 64;
   plan.backend_queues = queues();

@@ -10,6 +10,7 @@
 #include "millrace/base/rng.hpp"
 #include "millrace/config/config.hpp"
 #include "millrace/flow/coalescer.hpp"
+#include "millrace/flow/pipe_pool.hpp"
 #include "millrace/io/buffer_group.hpp"
 #include "network.hpp"
 #include "oracle.hpp"
@@ -38,7 +39,7 @@ struct Plan {
 
   unsigned workers = 1;
   io::BufferGroup::Options buffers;
-  std::uint32_t pipes = 256;
+  flow::PipeLimits pipes;
   std::uint32_t pipe_bytes = 4096;
   flow::CoalesceLimits coalesce;
   std::uint32_t backlog = 64;

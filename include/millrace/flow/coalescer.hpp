@@ -13,8 +13,8 @@
 #include <span>
 #include <vector>
 
-#include "millrace/base/slab.hpp"
 #include "millrace/base/time.hpp"
+#include "millrace/flow/direction_id.hpp"
 #include "millrace/io/io.hpp"
 
 namespace millrace::flow {
@@ -30,35 +30,29 @@ struct CoalesceLimits {
 
 class Coalescer {
  public:
-  /// One direction of a flow; `side` is where its bytes come from.
-  struct Direction {
-    SlotId flow;
-    unsigned side = 0;
-  };
-
   explicit Coalescer(const CoalesceLimits& limits = {});
 
   /// Whether a direction that is polled, and has moved so much in that time, is to rest from now on.
-  /// How far the peer of a direction that rests is to be ahead: as much as is wanted in an interval, and half of that
-  /// again. The kernel adapts its window to what is read in a round trip; with rests that is never more than the window
-  /// let through, so that it would stay closed for most of each rest.
-  [[nodiscard]] std::uint32_t window_bytes() const { return limits_.wanted_bytes + limits_.wanted_bytes / 2; }
-
   [[nodiscard]] bool worth_beginning(std::uint32_t bytes, Nanos elapsed) const;
   /// Enough was moved since worth_beginning() was asked last, to ask it again.
   [[nodiscard]] bool tells(std::uint32_t bytes) const { return bytes >= limits_.begin_bytes; }
   /// Whether one that has rested, and has moved so much since, is to rest again.
   [[nodiscard]] bool worth_going_on(std::uint32_t bytes) const { return bytes >= limits_.least_bytes; }
 
+  /// How far the peer of a direction that rests is to be ahead: as much as is wanted in an interval, and half of that
+  /// again. The kernel adapts its window to what is read in a round trip; with rests that is never more than the window
+  /// let through, so that it would stay closed for most of each rest.
+  [[nodiscard]] std::uint32_t window_bytes() const { return limits_.wanted_bytes + limits_.wanted_bytes / 2; }
+
   /// `bytes`: what it has moved in the interval that ends; 0 for one that begins.
-  void rest(Direction direction, std::uint32_t bytes, Instant now);
+  void rest(DirectionId direction, std::uint32_t bytes, Instant now);
   /// What has come for one whose rest is over, before it is read.
   void note_queue(io::ReceiveQueue queue);
 
   /// When the rest of all that rest ends; kNever when none does.
   [[nodiscard]] Instant due() const { return due_; }
   /// Those whose rest is over: all or none. Valid until the next call. Flows that have ended may be among them.
-  [[nodiscard]] std::span<const Direction> wake(Instant now);
+  [[nodiscard]] std::span<const DirectionId> wake(Instant now);
 
   [[nodiscard]] Nanos interval() const { return interval_; }
 
@@ -66,8 +60,8 @@ class Coalescer {
   void adapt();
 
   CoalesceLimits limits_;
-  std::vector<Direction> resting_;
-  std::vector<Direction> awake_;
+  std::vector<DirectionId> resting_;
+  std::vector<DirectionId> awake_;
   Instant due_ = kNever;
   Nanos interval_;
   double pressure_ = 0.0;  // of the busiest direction in this interval; 1: as much as is wanted

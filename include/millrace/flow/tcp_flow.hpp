@@ -27,16 +27,12 @@
 #include "millrace/base/timer_wheel.hpp"
 #include "millrace/flow/close_reason.hpp"
 #include "millrace/flow/coalescer.hpp"
+#include "millrace/flow/direction_id.hpp"
 #include "millrace/flow/pipe_pool.hpp"
 #include "millrace/flow/traffic.hpp"
 #include "millrace/io/io.hpp"
 
 namespace millrace::flow {
-
-enum class Side : std::uint8_t { client = 0, backend = 1 };
-[[nodiscard]] constexpr Side other(Side side) {
-  return side == Side::client ? Side::backend : Side::client;
-}
 
 enum class Forwarding : std::uint8_t { automatic, copy, splice };
 
@@ -98,6 +94,8 @@ class TcpFlow : private TimerNode {
   [[nodiscard]] Verdict on_timer(FlowContext& context);
   /// The coalescer has woken the direction that begins at `side`.
   [[nodiscard]] Verdict on_rested(FlowContext& context, Side side);
+  /// It is the turn of the direction that begins at `side` to have a pipe.
+  [[nodiscard]] Verdict on_pipe_turn(FlowContext& context, Side side);
   /// Ends the flow now: both connections are reset (or closed in order when nothing is undelivered and `reason` is a
   /// timeout). The answer is `closed` when nothing was in flight, else `ongoing` and `closed` later.
   [[nodiscard]] Verdict abort(FlowContext& context, CloseReason reason);
@@ -135,14 +133,17 @@ class TcpFlow : private TimerNode {
     bool fin_sent : 1 = false;      // we have sent FIN to it
     bool write_failed : 1 = false;  // it takes no more bytes
     bool write_reset : 1 = false;   // writing met ECONNRESET: an end of stream that follows is no FIN
-    bool looked_again : 1 = false;  // its receive was asked to end because write_failed
     bool sent_short : 1 = false;    // a send ended early: it may have met an error, which is told only once
     bool end_unsure : 1 = false;    // end of stream met while sent_short: the next send tells whether it is a reset
+    bool looked_again : 1 = false;  // its receive was asked to end because write_failed
     bool starved : 1 = false;       // a receive ended for lack of buffers and is not armed again
     bool readable : 1 = false;      // splice: bytes are likely to wait, no poll is needed
     bool writable : 1 = true;       // splice: false after EAGAIN, until a poll says otherwise
     bool resting : 1 = false;       // splice: in the coalescer
     bool coalesced : 1 = false;     // splice: its last wait was a rest
+    bool queued : 1 = false;        // splice: it waits for its turn to have a pipe
+    bool has_turn : 1 = false;      // splice: that has come
+    bool stalled : 1 = false;       // splice: its pipe waits for the reader
 
     // The direction that begins here.
     Way way = Way::copy;
@@ -194,8 +195,10 @@ class TcpFlow : private TimerNode {
   void advance_direction(FlowContext& context, Side from);
   void advance_copy(FlowContext& context, Side from);
   void advance_receive(FlowContext& context, Side from);
-  void advance_splice(FlowContext& context, Side from);
   void look_again(FlowContext& context, Side from);
+  void advance_splice(FlowContext& context, Side from);
+  void fill_pipe(FlowContext& context, Side from);
+  void drain_pipe(FlowContext& context, Side from);
   void wait_for_bytes(FlowContext& context, Side from);
   void stop_reading(FlowContext& context, Side from);
   void tell_last_send(FlowContext& context, Side from) const;

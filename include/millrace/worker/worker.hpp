@@ -45,8 +45,8 @@ class ProbeRequests {
 struct WorkerOptions {
   std::uint32_t index = 0;     // of this worker, for Admission
   std::uint32_t slots = 1024;  // flows at most
-  std::uint32_t pipes = 256;   // open at most
-  std::uint64_t seed = 1;      // of random_two and of hash tables
+  flow::PipeLimits pipes{};
+  std::uint64_t seed = 1;  // of random_two and of hash tables
   flow::CoalesceLimits coalesce{};
   accesslog::Queue* access_log = nullptr;  // needed when a listener has an access log
   // For UDP listeners only.
@@ -132,6 +132,7 @@ class Worker {
   [[nodiscard]] static net::Endpoint source_for(PoolInUse& pool, const pool::Backend& backend);
 
   void run_rested();
+  void run_pipe_turns();
   void run_timers();
   void note_traffic(Connection& connection, const io::Completion& completion);
   void adapt_gathering();

@@ -24,7 +24,7 @@ unsigned number(Side side) {
 Bench::Bench(const Setup& setup)
     : io(setup.buffers),
       timers(kStart),
-      pipes(io, setup.pipes, setup.pipes_kept),
+      pipes(io, setup.pipes),
       context{.io = io, .timers = timers, .pipes = pipes, .coalescer = coalescer, .totals = totals, .now = kStart},
       options(setup.options),
       flow(kSlot, kGeneration, RecordingIo::kClient, options, kStart) {}

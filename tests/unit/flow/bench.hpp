@@ -24,8 +24,7 @@ struct Setup {
                       .keepalive = true,
                       .forwarding = Forwarding::automatic};
   io::BufferGroup::Options buffers{.count = 64, .bytes_per_buffer = 16384};
-  std::uint32_t pipes = 8;
-  std::uint32_t pipes_kept = 8;
+  PipeLimits pipes{.open = 8, .kept = 8, .moving = 8};
 };
 
 class Bench {

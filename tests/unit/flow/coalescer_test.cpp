@@ -13,7 +13,7 @@ constexpr std::uint32_t kMebibyte = 1024 * 1024;
 
 /// One interval in which one direction rests and moves that much.
 void interval(Coalescer& coalescer, std::uint32_t bytes, io::ReceiveQueue queue = {}) {
-  coalescer.rest({{1, 1}, 0}, bytes, kStart);
+  coalescer.rest({{1, 1}, Side::client}, bytes, kStart);
   CHECK(coalescer.wake(coalescer.due()).size() == 1);
   coalescer.note_queue(queue);
 }
@@ -33,25 +33,25 @@ TEST_CASE("coalescer: a direction rests after a mebibyte, if it was fast") {
 TEST_CASE("coalescer: all that rest are woken together, one interval after the first of them lay down") {
   Coalescer coalescer;
   CHECK(coalescer.due() == kNever);
-  coalescer.rest({{1, 7}, 0}, 0, kStart);
-  coalescer.rest({{2, 8}, 1}, 0, kStart + microseconds(150));
+  coalescer.rest({{1, 7}, Side::client}, 0, kStart);
+  coalescer.rest({{2, 8}, Side::backend}, 0, kStart + microseconds(150));
   CHECK(coalescer.due() == kStart + microseconds(400));
   CHECK(coalescer.wake(kStart + microseconds(399)).empty());
-  const std::span<const Coalescer::Direction> awake = coalescer.wake(kStart + microseconds(400));
+  const std::span<const DirectionId> awake = coalescer.wake(kStart + microseconds(400));
   REQUIRE(awake.size() == 2);
   CHECK(awake[0].flow == SlotId{1, 7});
   CHECK(awake[1].flow == SlotId{2, 8});
-  CHECK(awake[1].side == 1);
+  CHECK(awake[1].side == Side::backend);
   CHECK(coalescer.due() == kNever);
   CHECK(coalescer.wake(kStart + milliseconds(9)).empty());
 }
 
 TEST_CASE("coalescer: one may lie down again while the others are being woken") {
   Coalescer coalescer;
-  coalescer.rest({{1, 1}, 0}, 0, kStart);
-  coalescer.rest({{2, 1}, 0}, 0, kStart);
+  coalescer.rest({{1, 1}, Side::client}, 0, kStart);
+  coalescer.rest({{2, 1}, Side::client}, 0, kStart);
   int seen = 0;
-  for (const Coalescer::Direction& direction : coalescer.wake(kStart + milliseconds(1))) {
+  for (const DirectionId& direction : coalescer.wake(kStart + milliseconds(1))) {
     coalescer.rest(direction, kMebibyte, kStart + milliseconds(1));
     ++seen;
   }

@@ -343,7 +343,7 @@ TEST_CASE("shortage: forwarding copy waits and never splices") {
 TEST_CASE("shortage: neither a buffer nor a pipe: waits") {
   // it arms a receive at once, which ends with ENOBUFS at once, and so on: a busy loop.
   Setup setup;
-  setup.pipes = 0;
+  setup.pipes.open = 0;
   Bench bench(setup);
   bench.connected();
   bench.io.lend(64);

@@ -23,9 +23,9 @@ void move_then_empty(Bench& bench, Side side, std::uint32_t bytes) {
 Verdict wake(Bench& bench) {
   Verdict last = Verdict::ongoing;
   bench.context.now = bench.coalescer.due();
-  for (const Coalescer::Direction& direction : bench.coalescer.wake(bench.context.now)) {
+  for (const DirectionId& direction : bench.coalescer.wake(bench.context.now)) {
     CHECK(direction.flow == SlotId{bench.flow.slot(), bench.flow.generation()});
-    last = bench.flow.on_rested(bench.context, static_cast<Side>(direction.side));
+    last = bench.flow.on_rested(bench.context, direction.side);
   }
   return last;
 }

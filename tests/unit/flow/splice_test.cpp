@@ -134,7 +134,7 @@ TEST_CASE("forwarding splice begins with it, holds no pipe before bytes come, an
 
 TEST_CASE("forwarding splice without a pipe copies, and tries again with bulk") {
   Setup setup = forwarding(Forwarding::splice);
-  setup.pipes = 0;
+  setup.pipes.open = 0;
   Bench bench(setup);
   bench.connected();
   bench.complete(Side::client, OpKind::poll_in, io::kPollIn);
@@ -446,7 +446,7 @@ TEST_CASE("quiet: the pipe of a direction that has ended goes back") {
 
 TEST_CASE("pipes: no more than the bound; an empty one that comes back is used again") {
   RecordingIo io({.count = 1, .bytes_per_buffer = 1});
-  PipePool pool(io, 2, 1);
+  PipePool pool(io, {.open = 2, .kept = 1});
   std::array<io::Pipe, 3> pipes;
   CHECK(pool.take(pipes[0]));
   CHECK(pool.take(pipes[1]));
@@ -470,7 +470,7 @@ TEST_CASE("pipes: no more than the bound; an empty one that comes back is used a
 
 TEST_CASE("pipes: one with bytes in it is closed") {
   RecordingIo io({.count = 1, .bytes_per_buffer = 1});
-  PipePool pool(io, 2, 2);
+  PipePool pool(io, {.open = 2, .kept = 2});
   io::Pipe pipe;
   REQUIRE(pool.take(pipe));
   pool.give_back(pipe, false);
@@ -481,7 +481,7 @@ TEST_CASE("pipes: one with bytes in it is closed") {
 TEST_CASE("pipes: the kernel's refusal counts nothing; the end closes what is kept") {
   RecordingIo io({.count = 1, .bytes_per_buffer = 1});
   {
-    PipePool pool(io, 2, 2);
+    PipePool pool(io, {.open = 2, .kept = 2});
     io::Pipe pipe;
     io.pipe_error = EMFILE;
     CHECK_FALSE(pool.take(pipe));
