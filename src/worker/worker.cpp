@@ -30,6 +30,7 @@ constexpr std::uint32_t kSingleBelow = 512;
 constexpr Nanos kDrainTime = std::chrono::seconds(1);
 constexpr std::uint32_t kDrainedPerPass = 256;
 constexpr std::uint32_t kEvictedPerPass = 256;  // slots that are looked at
+constexpr std::size_t kRearmedPerPass = 32;
 
 flow::Forwarding forwarding_of(pool::Forwarding forwarding) {
   switch (forwarding) {
@@ -136,7 +137,7 @@ bool Worker::pass(Instant wait_until) {
 }
 
 Instant Worker::next_wake(Instant wait_until) const {
-  if (mailbox_.busy() || pipes_.turn_due()) return context_.now;
+  if (mailbox_.busy() || pipes_.turn_due() || may_rearm()) return context_.now;
   Instant wake = std::min({wait_until, timers_.next_deadline(), coalescer_.due()});
   for (const ListenerState& listener : listeners_) {
     if (!listener.armed && listener.paused_until > context_.now) wake = std::min(wake, listener.paused_until);
@@ -221,11 +222,15 @@ void Worker::run_timers() {
   }
 }
 
-/// Once buffers are back: all who wait try again. Each takes at most what the kernel has been lent, so a shortage that
-/// goes on only means that some wait again.
+bool Worker::may_rearm() const {
+  return !starved_.empty() && io_.buffers().free_count() > 0;
+}
+
+/// Once buffers are back: who waits tries again, in the order of waiting. As many as are likely to find some: all at
+/// once would only wait again, most of them, and each try costs an operation.
 void Worker::rearm_starved() {
-  if (starved_.empty() || io_.buffers().free_count() == 0) return;
-  const std::size_t count = starved_.size();
+  if (!may_rearm()) return;
+  const std::size_t count = std::min(starved_.size(), kRearmedPerPass);
   for (std::size_t i = 0; i < count; ++i) {
     Connection* connection = connections_.find(starved_[i].index, starved_[i].generation);
     if (connection == nullptr) continue;

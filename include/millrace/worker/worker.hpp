@@ -140,6 +140,7 @@ class Worker {
   void run_tasks();
   void abort_all(flow::CloseReason reason);
   void rearm_starved();
+  [[nodiscard]] bool may_rearm() const;
   void admit_parked(ListenerState& listener);
   void reconcile(ListenerState& listener);
   void drain(ListenerState& listener);
