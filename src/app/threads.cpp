@@ -212,6 +212,7 @@ void WorkerThread::main(std::promise<std::string>& started, const std::function<
   worker_ =
       std::make_unique<worker::Worker>(*io_, snapshot_, table_, admission_, setup_.sockets,
                                        worker::WorkerOptions{.index = setup_.index,
+                                                             .workers = setup_.capacity.workers,
                                                              .slots = setup_.capacity.slots,
                                                              .pipes = {.open = setup_.capacity.pipes},
                                                              .seed = random_seed(),

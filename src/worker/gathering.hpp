@@ -4,7 +4,8 @@
 // At a high rate every wait ends with one or two completions, and going to sleep and being woken costs as much as what
 // they bring. Then a wait lasts a little at least, and hands back what has come together. It is worth that delay only
 // when much goes on, and in many flows: a few that answer one another would merely be slowed down. How long it lasts
-// follows from how long the backends take to answer anyway: a tenth of that.
+// follows from how long the backends take to answer anyway: a tenth of that; a fifth where several workers share the
+// connections, as less comes to each of them.
 // One thread.
 
 #include <algorithm>
@@ -16,6 +17,9 @@ namespace millrace::worker {
 
 class Gathering {
  public:
+  /// `workers`: how many share the connections.
+  explicit Gathering(std::uint32_t workers = 1) : share_(workers > 1 ? kShareOfSeveral : kShare) {}
+
   /// A completion of a flow; `stamp` is kept with the flow, and belongs to this class.
   void note_completion(std::uint16_t& stamp) {
     ++completions_;
@@ -43,7 +47,8 @@ class Gathering {
   static constexpr Nanos kWindow = std::chrono::milliseconds(4);
   static constexpr std::uint64_t kRate = 64'000;  // completions a second
   static constexpr std::uint32_t kFlows = 16;     // of which they come, in a window
-  static constexpr std::uint64_t kShare = 10;     // of the time that an answer takes
+  static constexpr std::uint64_t kShare = 10;     // of the time that an answer takes: a wait lasts one part of so many
+  static constexpr std::uint64_t kShareOfSeveral = 5;
   static constexpr Nanos kTimeMin = std::chrono::microseconds(10);
   static constexpr Nanos kTimeOneWay = std::chrono::microseconds(30);  // nobody answers
   static constexpr Nanos kTimeMax = std::chrono::microseconds(200);
@@ -64,7 +69,7 @@ class Gathering {
     const bool pays = flows_ >= kFlows && static_cast<double>(completions_) >= static_cast<double>(kRate) * seconds;
     if (!pays) return Nanos(0);
     if (answers_ == 0) return kTimeOneWay;
-    return std::clamp(Nanos(std::chrono::microseconds(answer_us_ / (answers_ * kShare))), kTimeMin, kTimeMax);
+    return std::clamp(Nanos(std::chrono::microseconds(answer_us_ / (answers_ * share_))), kTimeMin, kTimeMax);
   }
 
   /// Microseconds; it runs over after 71 minutes. 0 is left for "nobody has asked".
@@ -73,6 +78,7 @@ class Gathering {
     return stamp == 0 ? 1 : stamp;
   }
 
+  std::uint64_t share_;
   Instant began_;
   std::uint64_t completions_ = 0;
   std::uint64_t answers_ = 0;

@@ -78,7 +78,7 @@ Worker::Worker(io::Io& io, std::shared_ptr<const pool::Snapshot> snapshot, pool:
       pools_(*snapshot_, table, options.index),
       access_(std::make_unique<Access>(*snapshot_, source_limits)),
       records_(std::make_unique<AccessRecords>(options.access_log, options.index, options.slots)),
-      gathering_(std::make_unique<Gathering>()),
+      gathering_(std::make_unique<Gathering>(options.workers)),
       connections_(options.slots) {
   for (std::uint32_t i = 0; i < snapshot_->listeners.size(); ++i) set_options(i);
   for (const ListenerSocket& socket : sockets) add_socket(socket);

@@ -44,6 +44,7 @@ class ProbeRequests {
 
 struct WorkerOptions {
   std::uint32_t index = 0;     // of this worker, for Admission
+  std::uint32_t workers = 1;   // that share the connections
   std::uint32_t slots = 1024;  // flows at most
   flow::PipeLimits pipes{};
   std::uint64_t seed = 1;  // of random_two and of hash tables

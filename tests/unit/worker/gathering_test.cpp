@@ -37,8 +37,15 @@ TEST_CASE("gathering: pays at a high rate over many flows, and only then") {
   CHECK(window(gathering, now, 0, many) == kNone);
 }
 
-TEST_CASE("gathering: lasts a tenth of the time that answers take") {
-  Gathering gathering;
+TEST_CASE("gathering: lasts a tenth of the time that answers take, of several workers a fifth") {
+  std::uint32_t workers = 1;
+  int wanted = 60;
+  SUBCASE("one") {}
+  SUBCASE("several") {
+    workers = 2;
+    wanted = 120;
+  }
+  Gathering gathering(workers);
   Instant now = kStart;
   std::vector<std::uint16_t> stamps(64);
   CHECK(gathering.time(now) == kNone);
@@ -53,7 +60,7 @@ TEST_CASE("gathering: lasts a tenth of the time that answers take") {
     return window(gathering, now, 640, stamps);
   };
   CHECK(after_answers({}) == Gathering::kTimeOneWay);
-  CHECK(after_answers({400, 600, 800}) == std::chrono::microseconds(60));
+  CHECK(after_answers({400, 600, 800}) == std::chrono::microseconds(wanted));
   CHECK(after_answers({0}) == Gathering::kTimeMin);
   CHECK(after_answers({10'000'000}) == Gathering::kTimeMax);
   CHECK(after_answers({}) == Gathering::kTimeOneWay);
