@@ -260,7 +260,7 @@ UdpSession* UdpRelay::open(const flow::ClientKey& key, std::uint32_t listener, I
     entry = shared_.access.enter(listener, key.client, now);
     if (entry.refusal) return refuse(*entry.refusal, drop_of(*entry.refusal));
   }
-  if (!admit(listener)) {
+  if (!admit(listener, now)) {
     shared_.access.leave(listener, entry.hold);
     return refuse(Refusal::no_slot, Drop::session_limit);
   }
@@ -288,11 +288,11 @@ bool UdpRelay::over(const UdpSession& session, Instant now, CloseReason& reason)
   return reason != CloseReason::none;
 }
 
-bool UdpRelay::admit(std::uint32_t listener) {
+bool UdpRelay::admit(std::uint32_t listener, Instant now) {
   if (sessions_.size() < sessions_.capacity() && shared_.admission.admit_session(listener)) return true;
   UdpSession* victim = sessions_.evictable(listener);
   if (victim == nullptr) return false;
-  close(*victim, CloseReason::evicted, victim->last_activity);
+  close(*victim, CloseReason::evicted, now);
   return true;  // in the victim's place: given back, another worker might take it
 }
 
@@ -410,7 +410,7 @@ flow::UpstreamSockets::Taken UdpRelay::take_place(const UdpSession& session, std
   for (int i = 0; i < kEvictionsForPlace && taken.socket == flow::UpstreamSockets::kNone; ++i) {
     UdpSession* victim = sessions_.evictable(session.listener);
     if (victim == nullptr || victim == &session) break;
-    end(*victim, CloseReason::evicted, victim->last_activity);
+    end(*victim, CloseReason::evicted, now);
     taken = upstreams_.take(group, target, now);
   }
   return taken;

@@ -133,7 +133,7 @@ class UdpRelay {
   [[nodiscard]] flow::UdpSession* session_for(const flow::ClientKey& key, std::uint32_t listener, Instant now,
                                               Drop& problem);
   [[nodiscard]] flow::UdpSession* open(const flow::ClientKey& key, std::uint32_t listener, Instant now, Drop& problem);
-  [[nodiscard]] bool admit(std::uint32_t listener);
+  [[nodiscard]] bool admit(std::uint32_t listener, Instant now);
   [[nodiscard]] bool over(const flow::UdpSession& session, Instant now, flow::CloseReason& reason) const;
   void end(flow::UdpSession& session, flow::CloseReason reason, Instant now);
   void close(flow::UdpSession& session, flow::CloseReason reason, Instant now);
