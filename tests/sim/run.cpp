@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <deque>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "datagram_oracle.hpp"
@@ -241,6 +242,9 @@ void Run::reload() {
   const auto changes = directory_.update(draw_config(), table_);
   if (!changes) context_.trace.fail("a reload", changes.error());
   snapshot_ = directory_.snapshot();
+  for (const auto& pool : snapshot_->pools) {
+    context_.trace.check(!pool->backends.empty(), "simulation", "a pool without backends is no configuration");
+  }
   for (const auto* ids : {&changes.value().fresh, &changes.value().returned}) {
     for (const pool::BackendId id : *ids) table_.set_barred(id, false);
   }
@@ -257,8 +261,9 @@ config::Config Run::draw_config() {
   config::Config config = plan_.config;
   for (config::Pool& pool : config.pools) {
     if (pool.name.starts_with("udp") || context_.random.one_in(3)) continue;
-    std::erase_if(pool.backends,
-                  [&](const config::Backend&) { return pool.backends.size() > 1 && context_.random.one_in(3); });
+    std::vector<config::Backend> stay = pool.backends;
+    std::erase_if(stay, [&](const config::Backend&) { return pool.backends.size() > 1 && context_.random.one_in(3); });
+    if (!stay.empty()) pool.backends = std::move(stay);
     for (config::Backend& backend : pool.backends) {
       if (context_.random.one_in(4)) backend.weight = static_cast<std::uint32_t>(context_.between(1, 4));
     }
