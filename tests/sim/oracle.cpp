@@ -104,6 +104,7 @@ void Oracle::moved(const Socket& from) const {
   const Flow* flow = flow_of(from);
   if (flow == nullptr || flow->client == nullptr || flow->backend == nullptr) return;
   const Socket& to = &from == flow->client ? *flow->backend : *flow->client;
+  if (to.reset_arrived) return;  // what comes until the receive is cancelled is thrown away, and so is what was held
   const std::uint64_t held = from.bytes_read - to.bytes_written;
   if (held > limits_.held_bytes) {
     context_.trace.fail("bounded memory", fmt::format("socket {}: {} bytes are held", from.id, held));
