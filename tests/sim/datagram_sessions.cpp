@@ -65,7 +65,8 @@ void DatagramSessions::requests_come(const Key& key, std::uint64_t datagrams, st
 }
 
 void DatagramSessions::begin_pass(Session& session) {
-  if (session.unsent) session.may_leave = true;  // what came last was dropped, and perhaps the session with it
+  // What came last was dropped, and perhaps the session with it; then this one begins now.
+  if (session.unsent) session.may_leave = session.uncertain = true;
   session.pass = context_.clock.now();
   session.nameless = 0;
   session.unsent = true;
