@@ -175,7 +175,8 @@ void DatagramSessions::move(Session& session, Place& place, const Key& key, std:
                       key.address);
   // Who was there before without a place may have had one all the same: short datagrams do not tell.
   const bool unseen = session.started < now && (begins || session.ever_nameless);
-  session.uncertain = !begins || unseen;
+  const bool still = session.uncertain && session.moved == now;  // it has done so in this pass before
+  session.uncertain = !begins || unseen || still;
   if (unseen) session.tolerated_until = now + kLookAgain;
   if (begins) session.started = now;
   session.moved = now;
