@@ -8,7 +8,8 @@ import unittest
 from xml.etree import ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
-from benchlib import candidates, measuring, picture, ports, report, tables, targets, workload, workloads, wrk  # noqa: E402
+from benchlib import (candidates, measuring, picture, ports, profile, report, tables, targets, workload,  # noqa: E402
+                      workloads, wrk)
 from benchlib.results import HIGHER, LOWER, Results, derived, spread  # noqa: E402
 
 ABOUT = {"command": "tools/bench", "quick": False, "rounds": 2, "complete": 2, "seconds": 1, "cores": 2,
@@ -45,6 +46,29 @@ class Ports(unittest.TestCase):
     def test_none_is_given_twice(self):
         given = [ports.free_port() for _ in range(50)]
         self.assertEqual(len(set(given)), 50)
+
+
+class Profile(unittest.TestCase):
+    TEXT = """
+# Children      Self  Symbol
+    97.00%     1.00%  [k] do_syscall_64      -      -
+    60.00%     2.00%  [k] splice_to_socket   -      -
+    55.00%     1.00%  [k] sock_sendmsg       -      -
+    50.00%     1.00%  [k] tcp_sendmsg        -      -
+    40.00%     2.00%  [k] __tcp_transmit_skb -      -
+    20.00%     1.00%  [k] tcp_splice_read    -      -
+     6.00%     2.00%  [.] main               -      -
+     1.00%     1.00%  [.] another            -      -
+"""
+
+    def test_shares(self):
+        shares = {name.split(",")[0]: round(share, 2) for name, share in profile.shares(self.TEXT).items()}
+        self.assertEqual(shares, {"receiving": 0.2, "sending": 0.5, "pipe to socket": 0.05, "connecting": 0,
+                                  "in the program and its libraries": 0.03,
+                                  "the rest of the kernel: waiting": 0.22, "segments": 0.4})
+
+    def test_nothing_was_sampled(self):
+        self.assertEqual(profile.shares("")["receiving"], 0)
 
 
 class Figures(unittest.TestCase):

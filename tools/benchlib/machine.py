@@ -38,6 +38,13 @@ def descriptors_max():
 LISTENING = {"tcp": "0A", "udp": "07"}
 
 
+def segments_sent():
+    """By both ends of every TCP connection in this network namespace, since it began."""
+    with open("/proc/net/snmp", encoding="ascii") as rows:
+        names, values = (row.split() for row in rows if row.startswith("Tcp:"))
+    return int(values[names.index("OutSegs")])
+
+
 def listens(port, protocol="tcp"):
     """Whether some socket of this machine listens on the port. Asked of the kernel: a connection to try it out would reach
     the server behind a proxy, and iperf3 takes any connection for a test."""

@@ -3,7 +3,7 @@
 import json
 
 from .clients import run
-from .workload import FLOOR, TCP, WORKERS, Workload
+from .workload import FLOOR, WORKERS, Workload
 
 # wrk itself prints no percentile between 99 and 100. A script without a function for each request costs nothing.
 SCRIPT = """
@@ -26,7 +26,7 @@ class Wrk(Workload):
         self.path = path
         self.connections = connections
         self.close = close
-        self.candidates = WORKERS if workers else FLOOR if connections == 64 else TCP
+        self.candidates = WORKERS if workers else FLOOR
         self.pinned = not workers
         self.script = None
 
