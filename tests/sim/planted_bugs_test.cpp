@@ -18,7 +18,7 @@
 namespace millrace::sim {
 namespace {
 
-constexpr std::uint64_t kSeeds = 200;
+constexpr std::uint64_t kSeeds = 500;
 
 void run_with(Bug bug) {
   for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
