@@ -12,7 +12,6 @@ from . import machine, tables, units
 PARTS = {
     "receiving": ("tcp_recvmsg", "tcp_splice_read"),
     "sending": ("tcp_sendmsg",),
-    "pipe to socket, without sending": ("splice_to_socket", "-sock_sendmsg"),
     "connecting, accepting, closing": ("inet_stream_connect", "inet_accept", "__sock_release", "inet_shutdown", "__sys_socket"),
 }
 SEGMENTS = ("__tcp_transmit_skb",)
@@ -55,11 +54,11 @@ def shares(text):
         user += float(own) / 100 if space == "." else 0.0
 
     def total(symbols):
-        return sum(-children.get(s[1:], 0.0) if s.startswith("-") else children.get(s, 0.0) for s in symbols)
+        return sum(children.get(symbol, 0.0) for symbol in symbols)
 
-    parts = {name: max(total(symbols), 0.0) for name, symbols in PARTS.items()}
+    parts = {name: total(symbols) for name, symbols in PARTS.items()}
     parts["in the program and its libraries"] = user
-    parts["the rest of the kernel: waiting, the ring or epoll"] = max(1.0 - sum(parts.values()), 0.0)
+    parts["the rest of the kernel: waiting, pipes, the ring or epoll"] = max(1.0 - sum(parts.values()), 0.0)
     parts["segments, of all that"] = total(SEGMENTS)
     return parts
 
