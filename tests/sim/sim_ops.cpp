@@ -113,8 +113,7 @@ void SimIo::attempt_connect(Op& op) {
 
 void SimIo::attempt_recv(Op& op) {
   constexpr int kAtOnce = 16;  // then others have their turn
-  const bool waits_for_poll = op.tried;
-  op.tried = true;
+  const bool waits_for_poll = std::exchange(op.tried, true);
   if (waits_for_poll && !kernel_.at(op.fd).socket->readable()) return;
   for (int i = 0; i < kAtOnce; ++i) {
     if (!receive_once(op, !op.cancel_asked)) return;
