@@ -170,16 +170,11 @@ void TcpFlow::advance_splice(FlowContext& context, Side from) {
 void TcpFlow::drain_pipe(FlowContext& context, Side from) {
   Half& source = half(from);
   Half& sink = half(other(from));
+  set_stalled(context, source, !sink.writable);
   if (sink.writable) {
-    if (source.stalled) context.pipes.go_on();
-    source.stalled = false;
     context.io.splice(begin(from, OpKind::splice_out), source.pipe.read_end, sink.fd, source.in_pipe);
-  } else {
-    if (!source.stalled) context.pipes.stall();
-    source.stalled = true;
-    if (!flying(sink, OpKind::poll_out)) {
-      context.io.poll(begin(other(from), OpKind::poll_out), sink.fd, io::PollFor::writable);
-    }
+  } else if (!flying(sink, OpKind::poll_out)) {
+    context.io.poll(begin(other(from), OpKind::poll_out), sink.fd, io::PollFor::writable);
   }
 }
 
@@ -189,7 +184,6 @@ void TcpFlow::fill_pipe(FlowContext& context, Side from) {
     source.queued = true;
     return context.pipes.wait_for_turn({{slot_, generation_}, from});
   }
-  source.has_turn = false;
   if (!context.pipes.take(source.pipe)) return leave_splice(context, from);
   context.io.splice(begin(from, OpKind::splice_in), source.fd, source.pipe.write_end, kSpliceMax);
 }
@@ -273,10 +267,20 @@ void TcpFlow::drop_undelivered(FlowContext& context, Side from) {
   if (!flying(source, OpKind::splice_in) && !flying(source, OpKind::splice_out)) give_back_pipe(context, source);
 }
 
+/// Whether its pipe waits for the reader.
+void TcpFlow::set_stalled(FlowContext& context, Half& half, bool stalled) {
+  if (half.stalled == stalled) return;
+  half.stalled = stalled;
+  if (stalled) {
+    context.pipes.stall();
+  } else {
+    context.pipes.go_on();
+  }
+}
+
 void TcpFlow::give_back_pipe(FlowContext& context, Half& half) {
   if (half.pipe.read_end == io::Fd::none) return;
-  if (half.stalled) context.pipes.go_on();
-  half.stalled = false;
+  set_stalled(context, half, false);
   context.pipes.give_back(half.pipe, half.in_pipe == 0);
   half.in_pipe = 0;
 }

@@ -199,7 +199,7 @@ void Worker::adapt_gathering() {
 
 void Worker::run_rested() {
   for (const flow::DirectionId& direction : coalescer_.wake(context_.now)) {
-    Connection* connection = connections_.find(direction.flow.index, direction.flow.generation);
+    Connection* connection = connections_.find(direction.flow);
     if (connection == nullptr) continue;  // it has ended meanwhile
     handle(*connection, connection->flow.on_rested(context_, direction.side));
   }
@@ -207,7 +207,7 @@ void Worker::run_rested() {
 
 void Worker::run_pipe_turns() {
   while (const std::optional<flow::DirectionId> direction = pipes_.next_turn()) {
-    Connection* connection = connections_.find(direction->flow.index, direction->flow.generation);
+    Connection* connection = connections_.find(direction->flow);
     if (connection == nullptr) continue;  // it has ended meanwhile
     handle(*connection, connection->flow.on_pipe_turn(context_, direction->side));
   }
@@ -232,7 +232,7 @@ void Worker::rearm_starved() {
   if (!may_rearm()) return;
   const std::size_t count = std::min(starved_.size(), kRearmedPerPass);
   for (std::size_t i = 0; i < count; ++i) {
-    Connection* connection = connections_.find(starved_[i].index, starved_[i].generation);
+    Connection* connection = connections_.find(starved_[i]);
     if (connection == nullptr) continue;
     connection->queued_for_buffers = false;
     connection->flow.on_buffers_available(context_);
@@ -307,7 +307,7 @@ void Worker::disarm(ListenerState& listener) {
 
 void Worker::admit_parked(ListenerState& listener) {
   while (!listener.parked.empty()) {
-    Connection* connection = connections_.find(listener.parked.front().index, listener.parked.front().generation);
+    Connection* connection = connections_.find(listener.parked.front());
     const bool waits = connection != nullptr && connection->flow.stage() == flow::TcpFlow::Stage::waiting;
     if (waits) {  // otherwise it ended, or is about to, while it was parked
       if (!admission_.admit(connection->listener)) {

@@ -90,6 +90,7 @@ class Slab {
     Slot& slot = slots_[index];
     return slot.in_use && slot.generation == generation ? slot.value() : nullptr;
   }
+  [[nodiscard]] T* find(SlotId id) { return find(id.index, id.generation); }
 
   /// The object in `index`, or null when the slot is free.
   [[nodiscard]] T* find(std::uint32_t index) {

@@ -135,7 +135,7 @@ class SessionTable {
   [[nodiscard]] UdpSession* find(const ClientKey& key);
   /// By the place of a reply.
   [[nodiscard]] UdpSession* find(std::uint32_t upstream, const net::IpEndpoint& backend);
-  [[nodiscard]] UdpSession* find(SlotId id) { return slab_.find(id.index, id.generation); }
+  [[nodiscard]] UdpSession* find(SlotId id) { return slab_.find(id); }
 
   /// Null when the table is full. There must be no session with this key.
   [[nodiscard]] UdpSession* open(const ClientKey& key, std::uint32_t listener, Instant now);

@@ -205,6 +205,7 @@ class TcpFlow : private TimerNode {
   void pass_on_fin(FlowContext& context, Side from);
   void drop_undelivered(FlowContext& context, Side from);
   void leave_splice(FlowContext& context, Side from);
+  static void set_stalled(FlowContext& context, Half& half, bool stalled);
   void give_back_pipe(FlowContext& context, Half& half);
   [[nodiscard]] bool delivered(Side from) const;
   [[nodiscard]] bool direction_done(Side from) const;
